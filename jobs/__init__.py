@@ -1,0 +1,196 @@
+"""The pipeline on one page: what each job reads and writes. DAG edges, stages, look-back checks and skips all follow from here.
+
+`reads` gives for each table how many nights back from ds, ds included, a job looks (1 = tonight only, ALL = every landed night);
+`landing` stands for the raw files. Importing this loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+ALL = 36_500
+WINDOW = 90
+YEAR = 365
+
+Runtime = Literal["spark", "torch", "python"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One step. `run` is 'module:function'; the function's keyword parameters are the job's own options."""
+
+    run: str
+    reads: Mapping[str, int]
+    writes: tuple[str, ...]
+    runtime: Runtime
+    stage: str
+    help: str
+
+
+NIGHTLY: dict[str, Job] = {
+    "clean": Job(
+        "jobs.etl:clean",
+        {"landing": 1},
+        ("event_clean", "event_quarantine", "item", "quality_result"),
+        "spark",
+        "facts",
+        "raw lines to accepted events, refused lines and the catalogue of the night",
+    ),
+    "aggregate": Job(
+        "jobs.etl:aggregate",
+        {"event_clean": 1},
+        ("user_item_day", "session"),
+        "spark",
+        "facts",
+        "counts per user, item and event type; sessions",
+    ),
+    "texts": Job(
+        "jobs.etl:texts",
+        {"event_clean": 1, "item": 1, "user_item_day": 1},
+        ("item_text", "user_text"),
+        "spark",
+        "texts",
+        "texts of items, reviews and searches; behaviour in words",
+    ),
+    "embed": Job(
+        "jobs.gpu:embed",
+        {"item_text": 1, "user_text": 1},
+        ("text_embedding",),
+        "torch",
+        "texts",
+        "vectors of texts not met before",
+    ),
+    "assign_topics": Job(
+        "jobs.gpu:assign_topics",
+        {"item_text": 1, "user_text": 1, "text_embedding": 1, "user_item_day": 1},
+        ("item_topic", "user_topic_day"),
+        "torch",
+        "topics",
+        "topics of items, and of users by what they did, under the model valid for the night",
+    ),
+    "profile": Job(
+        "jobs.interests:profile",
+        {
+            "user_topic_day": YEAR,
+            "user_item_day": WINDOW,
+            "item_topic": WINDOW,
+            "session": WINDOW,
+            "item_text": 1,
+            "text_embedding": 1,
+            "item": 1,
+        },
+        ("user_interest", "user_profile"),
+        "spark",
+        "interests",
+        "interests of users over one, seven and ninety days, with evidence",
+    ),
+    "expand": Job(
+        "jobs.interests:expand",
+        {"user_interest": 1, "user_topic_day": WINDOW},
+        ("user_interest_expansion", "interest_edge"),
+        "spark",
+        "interests",
+        "topics a user may take up next; topics held together or one after the other",
+    ),
+    "recommend": Job(
+        "jobs.rank:recommend",
+        {
+            "user_item_day": ALL,
+            "session": WINDOW,
+            "item": 1,
+            "item_text": 1,
+            "text_embedding": 1,
+            "item_topic": 1,
+            "user_interest": 1,
+            "user_profile": 1,
+        },
+        ("user_topn",),
+        "spark",
+        "lists",
+        "top-N lists with a reason and evidence for each slot",
+    ),
+    "evaluate": Job(
+        "jobs.rank:evaluate",
+        {"user_topn": 8, "user_item_day": ALL, "item": 1, "session": WINDOW, "user_interest": 2, "user_topic_day": 1},
+        ("eval_metric", "topn_outcome"),
+        "python",
+        "lists",
+        "earlier lists against tonight's events, beside the popularity baseline",
+    ),
+    "publish": Job(
+        "jobs.publish:publish",
+        dict.fromkeys(
+            (
+                "user_item_day",
+                "item_topic",
+                "user_interest",
+                "user_profile",
+                "user_interest_expansion",
+                "interest_edge",
+                "user_topn",
+                "topn_outcome",
+                "eval_metric",
+                "quality_result",
+            ),
+            1,
+        ),
+        (),
+        "python",
+        "publish",
+        "all warehouse tables of the night in one transaction",
+    ),
+}
+
+TRAINING: dict[str, Job] = {
+    "fit_topics": Job(
+        "jobs.train:fit_topics",
+        {"item_text": WINDOW, "user_text": WINDOW, "text_embedding": WINDOW, "user_item_day": WINDOW},
+        (),
+        "torch",
+        "fit",
+        "topics by k-means on vectors and by LDA on words, as candidates valid from the next night",
+    ),
+    "promote": Job(
+        "jobs.train:promote",
+        {"item_text": YEAR, "user_text": YEAR, "text_embedding": YEAR, "user_item_day": YEAR},
+        (),
+        "torch",
+        "promote",
+        "make the candidate the champion, build its window, publish the model tables",
+    ),
+}
+
+JOBS: dict[str, Job] = NIGHTLY | TRAINING
+
+
+def stages(registry: Mapping[str, Job]) -> dict[str, list[str]]:
+    """Stage name → its jobs, both in registry order."""
+    found: dict[str, list[str]] = {}
+    for name, job in registry.items():
+        found.setdefault(job.stage, []).append(name)
+    return found
+
+
+def stage_edges(registry: Mapping[str, Job]) -> list[tuple[str, str]]:
+    """(upstream, downstream) pairs of stages: a job of downstream reads what a job of upstream writes; training stages form a chain."""
+    if registry is TRAINING:
+        names = list(stages(registry))
+        return list(pairwise(names))
+    writer = {table: job.stage for job in registry.values() for table in job.writes}
+    edges = {(writer[t], job.stage) for job in registry.values() for t in job.reads if t in writer and writer[t] != job.stage}
+    order = list(stages(registry))
+    return sorted(edges, key=lambda e: (order.index(e[0]), order.index(e[1])))
+
+
+def writer_of(table: str) -> str | None:
+    """The nightly job that writes a table, or None."""
+    return next((name for name, job in NIGHTLY.items() if table in job.writes), None)
+
+
+def is_fact(table: str) -> bool:
+    """Whether a table follows from its own night alone, so that its nights can be built in any order."""
+    job = NIGHTLY[writer] if (writer := writer_of(table)) else None
+    return job is not None and all(nights == 1 and (t == "landing" or is_fact(t)) for t, nights in job.reads.items())

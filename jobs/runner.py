@@ -1,0 +1,371 @@
+"""Runs jobs: finds what a night needs, skips what is up to date, stamps what is written."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import importlib
+import inspect
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs import JOBS, NIGHTLY, TRAINING, YEAR, Job, is_fact
+from recsys_core import registry
+from recsys_core.lake import Lake, LakeError, Landing, Manifest, Stamp, digest
+from recsys_core.tables import TABLES
+from recsys_core.vectors import VectorStore
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from pyspark.sql import DataFrame, SparkSession
+
+    from jobs.settings import Settings
+
+ONE_DAY = dt.timedelta(days=1)
+# Parameters that say how to compute, not what: they do not enter a run's identity.
+_NOT_CONFIG = {"device", "trigger"}
+
+
+class NotBuiltError(LakeError):
+    """An earlier night that this one needs is landed but not built yet."""
+
+
+class AbsentNightError(LakeError):
+    """Nothing was landed for the night."""
+
+
+@cache
+def code_version() -> str:
+    """Hash of the product's own source, so that a changed rule is a changed run."""
+    hasher = hashlib.sha256()
+    root = Path(__file__).resolve().parent.parent
+    for path in sorted([*(root / "jobs").rglob("*.py"), *(root / "recsys_core").rglob("*.py")]):
+        hasher.update(str(path.relative_to(root)).encode())
+        hasher.update(path.read_bytes())
+    return hasher.hexdigest()[:16]
+
+
+def function_of(job: Job) -> Callable[..., None]:
+    """The function that a Job names."""
+    module, name = job.run.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def parameters_of(job: Job) -> dict[str, inspect.Parameter]:
+    """A job's own keyword parameters, by name."""
+    signature = inspect.signature(function_of(job), eval_str=True)
+    return {n: p for n, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+def _listed(names: list[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+@dataclass
+class Night:
+    """What a job is given: its night, what it may read, and where it writes. Rows go in and out through here alone."""
+
+    runner: Runner
+    job: str
+    ds: dt.date
+    topics: registry.ModelVersion | None
+    stamp: Stamp
+    params: dict[str, Any]
+    trigger: str = "manual"
+    written: dict[str, Manifest] = field(default_factory=dict)
+
+    @property
+    def lake(self) -> Lake:
+        """The lake."""
+        return self.runner.lake
+
+    @property
+    def landing(self) -> Landing:
+        """The landing zone."""
+        return self.runner.landing
+
+    @property
+    def settings(self) -> Settings:
+        """Site settings."""
+        return self.runner.settings
+
+    @property
+    def spark(self) -> SparkSession:
+        """The process's Spark session, started when first asked for."""
+        return self.runner.spark
+
+    def nights(self, table: str, back: int | None = None) -> list[dt.date]:
+        """Built nights of a table within the declared look-back (or `back` nights, fewer), tonight included, oldest first."""
+        return self.runner.window(self.job, table, self.ds, self.topics, back)
+
+    def read(self, table: str, back: int | None = None, columns: list[str] | None = None) -> pa.Table:
+        """Rows of those nights as Arrow."""
+        return self.lake.read(table, self.nights(table, back), columns, **self._parts(table))
+
+    def scan(self, table: str, back: int | None = None) -> DataFrame:
+        """Rows of those nights as a Spark DataFrame."""
+        return self.lake.scan(self.spark, table, self.nights(table, back), **self._parts(table))
+
+    def vectors(self, hashes: list[str]) -> np.ndarray:
+        """Unit vectors of texts by hash, float32 (n, dimensions), whichever night embedded them."""
+        return self.runner.vectors.get(hashes)
+
+    def write(self, table: str, rows: pa.Table | DataFrame) -> Manifest:
+        """Write tonight's partition of a table that the job declares."""
+        if table not in JOBS[self.job].writes:
+            raise LakeError(f"job {self.job} does not declare that it writes {table}: add it to its line in jobs/__init__.py")
+        self.written[table] = self.lake.write(table, self.ds, rows, self.stamp, **self._parts(table))
+        return self.written[table]
+
+    def _parts(self, table: str) -> dict[str, str]:
+        return self.runner.parts(table, self.topics)
+
+
+class Runner:
+    """Runs jobs over one lake, landing zone and warehouse, with one Spark session."""
+
+    def __init__(self, settings: Settings, say: Callable[[str], None] = print) -> None:
+        self.settings, self.say = settings, say
+        self.lake, self.landing = Lake(settings.lake), Landing(settings.landing)
+
+    @cached_property
+    def spark(self) -> SparkSession:
+        """The one Spark session, started on first use."""
+        from recsys_core.spark import session
+
+        return session(self.settings.spark_master, conf=self.settings.spark_conf)
+
+    @cached_property
+    def vectors(self) -> VectorStore:
+        """Vectors in the encoder's space."""
+        from recsys_core.encoders import space_of
+
+        return VectorStore(self.lake, space_of(self.settings.encoder))
+
+    # -- what a night needs ------------------------------------------------------------------------------------------------------
+    def parts(self, table: str, topics: registry.ModelVersion | None) -> dict[str, str]:
+        """Partition columns of a table beside ds."""
+        found = {}
+        if "model_version" in TABLES[table].partition:
+            found["model_version"] = topics.model_version if topics else "none"
+        if "embedding_space" in TABLES[table].partition:
+            from recsys_core.encoders import space_of
+
+            found["embedding_space"] = space_of(self.settings.encoder)
+        return found
+
+    def request(self, nights: Iterable[dt.date]) -> None:
+        """Note that these nights are to be built whole, so that what looks back on them waits instead of passing over them."""
+        landed = set(self.landing.nights())
+        for ds in (d for d in nights if d in landed):
+            marker = f"_requested/ds={ds.isoformat()}"
+            if not self.lake.exists(marker):
+                self.lake.write_bytes(marker, b"")
+
+    def window(self, job: str, table: str, ds: dt.date, topics: registry.ModelVersion | None, back: int | None = None) -> list[dt.date]:
+        """Nights of `table` that `job` reads for ds, oldest first.
+
+        Facts must be there for every landed night of the window; what looks back itself (lists, interests) for every night that was ever
+        requested whole. NotBuiltError names the first that is missing. Nights that never landed are absent.
+        """
+        found, missing = self._look_back(job, table, ds, topics, back)
+        if missing:
+            raise NotBuiltError(
+                f"{job} of {ds.isoformat()} needs {table} of {_listed([d.isoformat() for d in missing])}, landed but not built: "
+                f"run `python -m jobs nights --from {missing[0].isoformat()} --to {missing[-1].isoformat()}` first"
+            )
+        return found
+
+    def _look_back(
+        self, job: str, table: str, ds: dt.date, topics: registry.ModelVersion | None, back: int | None = None
+    ) -> tuple[list[dt.date], list[dt.date]]:
+        """(nights that are built, nights that should be and are not) of a table within a job's look-back, each oldest first."""
+        declared = JOBS[job].reads.get(table)
+        if declared is None:
+            raise LakeError(f"job {job} does not declare that it reads {table}: add it to its line in jobs/__init__.py")
+        if "model_version" in TABLES[table].partition and topics is None:
+            return [], []
+        first = ds - dt.timedelta(days=min(back or declared, declared) - 1)
+        parts = self.parts(table, topics)
+        landed = [d for d in self.landing.nights() if first <= d <= ds]
+        found, missing = [], []
+        for night in sorted({*landed, ds}):
+            if self.lake.manifest(table, night, **parts) is not None:
+                found.append(night)
+            elif night in landed and (is_fact(table) or night == ds or self.lake.exists(f"_requested/ds={night.isoformat()}")):
+                missing.append(night)
+        return found, missing
+
+    def inputs(self, job: str, ds: dt.date, topics: registry.ModelVersion | None) -> list[tuple[str, str]]:
+        """(what, checksum) of all that a job reads for ds."""
+        found: list[tuple[str, str]] = []
+        for table in JOBS[job].reads:
+            if table == "landing":
+                files = [f for d in self.landing.nights() if abs((d - ds).days - 1) <= 2 for f in self.landing.files(d)]
+                files += [f for d in self.landing.nights("items") if d <= ds for f in self.landing.files(d, "items")]
+                found += [*self.landing.fingerprint(files), ("_source.json", digest(self.landing.source()))]
+            elif table == "text_embedding":
+                # A vector follows from its text and its space; who wrote it first does not matter.
+                self.window(job, table, ds, topics)
+                found.append((table, self.parts(table, topics)["embedding_space"]))
+            else:
+                parts = self.parts(table, topics)
+                for night in self.window(job, table, ds, topics):
+                    manifest = self.lake.manifest(table, night, **parts)
+                    found.append((f"{table}/{night.isoformat()}", manifest.checksum if manifest else ""))
+        return found
+
+    def topic_models(self, job: str, ds: dt.date) -> list[registry.ModelVersion | None]:
+        """Topic models under which a job runs for ds: the one valid then, and for the tables kept per version those whose window holds ds."""
+        valid = registry.valid_for(self.lake, "topics", ds)
+        if not any("model_version" in TABLES[t].partition for t in JOBS[job].writes):
+            return [valid]
+        later = [
+            v
+            for v in registry.versions(self.lake, "topics")
+            if v.status != "candidate" and ds.isoformat() < v.valid_from_ds <= (ds + YEAR * ONE_DAY).isoformat()
+        ]
+        return [v for v in (valid, *later) if v is not None]
+
+    # -- running -----------------------------------------------------------------------------------------------------------------
+    def run(self, job: str, ds: dt.date, force: bool = False, trigger: str = "manual", **params: Any) -> None:
+        """Run one job for a night, under each topic model it needs, unless an equal run is live."""
+        if job in NIGHTLY and ds not in self.landing.nights():
+            raise AbsentNightError(f"nothing was landed for {ds.isoformat()}: no {self.landing.url}/events/ds={ds.isoformat()}")
+        models = self.topic_models(job, ds)
+        if not models:
+            self.say(f"{ds.isoformat()} {job}: no topic model is valid for this night")
+        for topics in models:
+            self._run_under(job, ds, topics, force, trigger, params)
+
+    def _run_under(
+        self, job: str, ds: dt.date, topics: registry.ModelVersion | None, force: bool, trigger: str, overrides: dict[str, Any]
+    ) -> None:
+        started = time.perf_counter()
+        spec = JOBS[job]
+        params = {n: p.default for n, p in parameters_of(spec).items()} | overrides
+        stamp = self.stamp(job, ds, topics, params)
+        live = self._live(job, ds, topics)
+        if live and not force and all(m is not None and m.input_hash == stamp.input_hash for m in live):
+            self.say(f"{ds.isoformat()} {job}: up to date")
+            return
+        night = Night(self, job, ds, topics, stamp, params, trigger)
+        if "force" in params:
+            params["force"] = force
+        function_of(spec)(night, **params)
+        counts = ", ".join(f"{t} {m.rows:,}" for t, m in night.written.items())
+        self.say(f"{ds.isoformat()} {job}: {time.perf_counter() - started:.1f} s{' – ' + counts if counts else ''}")
+
+    def stamp(self, job: str, ds: dt.date, topics: registry.ModelVersion | None, params: dict[str, Any]) -> Stamp:
+        """What a run of the job would be stamped with now: its inputs, and the hash over them, the parameters, settings, models and code."""
+        spec, inputs = JOBS[job], self.inputs(job, ds, topics)
+        by_model = any("model_version" in TABLES[t].partition for t in (*spec.reads, *spec.writes) if t in TABLES)
+        models = {"topics": topics.model_version} if topics and by_model else {}
+        settings = self.settings
+        config = {
+            "params": {k: v for k, v in params.items() if k not in _NOT_CONFIG},
+            "time_zone": settings.time_zone,
+            "key": [settings.key_id, hashlib.sha256(settings.secret()).hexdigest()[:16]],
+            "encoder": settings.encoder,
+        }
+        input_hash = digest([job, ds.isoformat(), inputs, config, models, code_version()])
+        return Stamp(f"{job}-{ds:%Y%m%d}-{input_hash[:10]}", input_hash, tuple(inputs), code_version(), models)
+
+    def _live(self, job: str, ds: dt.date, topics: registry.ModelVersion | None) -> list[Manifest | None]:
+        return [self.lake.manifest(t, ds, **self.parts(t, topics)) for t in JOBS[job].writes]
+
+    def night(self, ds: dt.date, jobs: Iterable[str] = NIGHTLY, force: bool = False, trigger: str = "manual") -> None:
+        """Run jobs of the nightly registry for ds, in its order."""
+        wanted = set(jobs)
+        if wanted == set(NIGHTLY):
+            self.request([ds])
+        for job in NIGHTLY:
+            if job in wanted:
+                self.run(job, ds, force, trigger)
+
+    def nights(self, first: dt.date, last: dt.date, jobs: Iterable[str] = NIGHTLY, force: bool = False, trigger: str = "manual") -> None:
+        """Run all landed nights from first to last, both included, oldest first; nights that never landed are named and passed over."""
+        landed = [d for d in self.landing.nights() if first <= d <= last]
+        if not landed:
+            raise AbsentNightError(f"nothing was landed from {first.isoformat()} to {last.isoformat()} below {self.landing.url}/events")
+        jobs = list(jobs)
+        if set(jobs) == set(NIGHTLY):
+            self.request(landed)
+        for count, ds in enumerate(landed, 1):
+            self.say(f"night {ds.isoformat()} ({count} of {len(landed)})")
+            self.night(ds, jobs, force, trigger)
+        absent = (last - first).days + 1 - len(landed)
+        if absent:
+            self.say(f"{absent} nights of the range never landed and are absent")
+
+    # -- what would run ----------------------------------------------------------------------------------------------------------
+    def plan(self, first: dt.date, last: dt.date) -> Iterator[str]:
+        """Lines that say what `nights` from first to last would build and why, which later nights that makes stale, and how many of each.
+
+        Only manifests and landing files are read. A partition that will be written again counts as changed, so nothing behind it is forgotten.
+        """
+        changed: set[str] = set()
+        counts: dict[str, Counter[str]] = {job: Counter() for job in NIGHTLY}
+        for ds in (d for d in self.landing.nights() if d >= first):
+            for job, spec in NIGHTLY.items():
+                by_model = any("model_version" in TABLES[t].partition for t in spec.writes)
+                models = self.topic_models(job, ds)
+                if not models and ds <= last:
+                    counts[job]["without a topic model"] += 1
+                    yield f"{ds.isoformat()} {job}: nothing to do (no topic model is valid for this night)"
+                for topics in models:
+                    state, line = self._state(job, ds, topics, changed)
+                    if ds > last and not line.startswith("stale: inputs"):
+                        continue
+                    if state in ("to build", "stale"):
+                        changed |= {self.lake.partition(t, ds, **self.parts(t, topics)) for t in spec.writes}
+                    counts[job][state] += 1
+                    yield f"{ds.isoformat()} {job}{f' ({topics.model_version})' if by_model and topics else ''}: {line}"
+        yield from (f"{job}: {', '.join(f'{n} {state}' for state, n in sorted(c.items())) or 'nothing'}" for job, c in counts.items())
+
+    def _state(self, job: str, ds: dt.date, topics: registry.ModelVersion | None, changed: set[str]) -> tuple[str, str]:
+        """(state, state with its reason) of a job, when the partitions `changed` are going to be written before it."""
+        upstream, absent = [], []
+        for table, back in JOBS[job].reads.items():
+            if table == "landing" or (topics is None and "model_version" in TABLES[table].partition):
+                continue
+            found, missing = self._look_back(job, table, ds, topics)
+            for night in (d for d in self.landing.nights() if ds - back * ONE_DAY < d <= ds):
+                rewritten = self.lake.partition(table, night, **self.parts(table, topics)) in changed
+                # A vector follows from its text: writing it again changes nothing behind it.
+                if rewritten and not (table == "text_embedding" and night in found):
+                    upstream.append(f"{table}/{night.isoformat()}")
+                elif night in missing:
+                    absent.append(f"{table}/{night.isoformat()}")
+        live = self._live(job, ds, topics)
+        if absent:
+            return "waiting", f"waits for {_listed(absent, 3)}"
+        if not all(live):
+            return "to build", "to build (never built)"
+        if upstream:
+            return "stale", f"stale: inputs changed ({_listed(upstream, 3)})"
+        if not live:
+            return "run every time", "runs every time (it keeps nothing in the lake)"
+        now = self.stamp(job, ds, topics, {n: p.default for n, p in parameters_of(JOBS[job]).items()})
+        if all(m is not None and m.input_hash == now.input_hash for m in live):
+            return "up to date", "up to date"
+        pairs = {(what, value) for m in live if m for what, value in m.inputs}
+        differing = sorted({what for what, _ in pairs ^ set(now.inputs)})
+        return "stale", f"stale: inputs changed ({_listed(differing, 3)})" if differing else "stale: code or config changed"
+
+    # -- training ----------------------------------------------------------------------------------------------------------------
+    def training(self, ds: dt.date, force: bool = False) -> None:
+        """Run the training registry on nights up to ds; its models are valid from the next night on."""
+        for job in TRAINING:
+            self.run(job, ds, force)
+
+    def close(self) -> None:
+        """Stop the Spark session, if one was started."""
+        if "spark" in self.__dict__:
+            self.spark.stop()

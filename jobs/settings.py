@@ -1,0 +1,71 @@
+"""Site settings: from the environment, else from the file that SETTINGS_FILE names (default `settings.env`)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class MissingSecretError(Exception):
+    """USER_KEY_SECRET is not set; the message says how to set it."""
+
+
+class Settings(BaseSettings):
+    """What a site sets once; names in the environment are the field names in capitals."""
+
+    model_config = SettingsConfigDict(env_file=None, extra="ignore")
+
+    landing: str = Field("var/landing", description="root of the landing zone (a path or any fsspec URL)")
+    lake: str = Field("var/lake", description="root of the lake (a path or any fsspec URL)")
+    warehouse: str = Field("duckdb:///var/warehouse.duckdb", description="duckdb:///path or postgresql://user@host:port/database")
+    report: str = Field("var/report", description="folder of the nightly reports")
+    user_key_secret: SecretStr | None = Field(None, description="secret of the user keys, used as UTF-8 bytes")
+    user_key_secret_file: str | None = Field(None, description="file that holds the secret")
+    key_id: str = Field("k1", description="name of the secret in use")
+    time_zone: str = Field("UTC", description="IANA time zone that cuts the nights")
+    grace_s: int = Field(0, ge=0, description="seconds to wait for late deliveries after a night's local end")
+    spark_master: str = Field("local[2]", description="Spark master URL")
+    spark_conf: dict[str, str] = Field(default_factory=dict, description="further Spark settings, as a JSON object")
+    encoder: str = Field("minilm", description="name of a registered text encoder")
+    device: str = Field("auto", pattern="^(auto|cpu|cuda)$", description="where texts are embedded: auto, cpu or cuda")
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError(f"{value!r} is no IANA time zone, like UTC or Asia/Shanghai") from error
+        return value
+
+    @field_validator("warehouse")
+    @classmethod
+    def _known_warehouse(cls, value: str) -> str:
+        if not value.startswith(("duckdb:///", "postgresql://", "postgres://")):
+            raise ValueError("give duckdb:///path/to/file.duckdb or postgresql://user@host:port/database")
+        return value
+
+    def secret(self) -> bytes:
+        """The secret's bytes; MissingSecretError when neither the value nor its file is set, or it is empty."""
+        value = self.user_key_secret.get_secret_value() if self.user_key_secret else ""
+        if not value and self.user_key_secret_file:
+            path = Path(self.user_key_secret_file)
+            if not path.is_file():
+                raise MissingSecretError(f"USER_KEY_SECRET_FILE names {path}, which is not there")
+            value = path.read_text(encoding="utf-8").strip()
+        if not value:
+            raise MissingSecretError(
+                "USER_KEY_SECRET is not set: export it, or put its file's name into USER_KEY_SECRET_FILE "
+                "(`make demo` generates one into var/demo/settings.env)"
+            )
+        return value.encode()
+
+
+def load_settings() -> Settings:
+    """Settings of this process; ValueError (pydantic's) names each wrong value."""
+    path = os.environ.get("SETTINGS_FILE", "settings.env")
+    return Settings(_env_file=path if Path(path).is_file() else None)  # type: ignore[call-arg]

@@ -1,0 +1,49 @@
+"""The one place that starts a Spark session."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# Few shuffle partitions and the first compiler only: a night on one machine is mostly start-up and planning.
+LOCAL_CONF = {
+    "spark.sql.shuffle.partitions": "2",
+    "spark.default.parallelism": "2",
+    "spark.ui.enabled": "false",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.memory": "2g",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseParallelGC -Xss4m -Duser.timezone=UTC",
+    "spark.log.level": "ERROR",
+}
+CONF = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.parquet.compression.codec": "zstd",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.adaptive.coalescePartitions.parallelismFirst": "false",
+}
+
+
+def session(master: str = "local[2]", app: str = "nightly-interests", conf: dict[str, str] | None = None) -> SparkSession:
+    """A Spark session on `master`, in UTC, with this interpreter for its Python workers.
+
+    `conf` wins over the defaults. Raises RuntimeError naming the remedy when no JVM can be started.
+    """
+    from pyspark.errors import PySparkRuntimeError
+    from pyspark.sql import SparkSession
+
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    settings = {**CONF, **(LOCAL_CONF if master.startswith("local") else {}), **(conf or {})}
+    builder = SparkSession.builder.master(master).appName(app)
+    for key, value in settings.items():
+        builder = builder.config(key, value)
+    try:
+        return builder.getOrCreate()
+    except (PySparkRuntimeError, FileNotFoundError) as error:
+        raise RuntimeError(f"no JVM for Spark ({error}): install Java 17 or later and see that `java -version` answers") from error

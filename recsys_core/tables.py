@@ -1,0 +1,531 @@
+"""Every table of the product, declared once: Arrow and Spark schemas, DDL and the README's list are generated from here.
+
+A column's name fixes its type and meaning everywhere (`COLUMNS`), so a table is little more than the list of its columns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recsys_core.events import COUNTED_TYPES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# name: (type, meaning). Types: string, json (canonical text: sorted keys, no spaces), binary, boolean, smallint, bigint, double, decimal
+# (18,4), date, timestamp (UTC, microseconds), string[], real[].
+COLUMNS: dict[str, tuple[str, str]] = {
+    "ds": ("date", "the night: the local calendar day processed, state as of its end"),
+    "event_id": ("string", "the event's id, unique"),
+    "user_key": ("string", "hex HMAC-SHA-256 of the user's id; '*' stands for an unknown user"),
+    "key_id": ("string", "which secret made user_key"),
+    "item_id": ("string", "the catalogue's id of an item"),
+    "event_type": ("string", "one of recsys_core.events.EVENT_TYPES"),
+    "event_ts": ("timestamp", "when it happened"),
+    "received_ts": ("timestamp", "when it reached the landing zone"),
+    "session_id": ("string", "the session's id"),
+    "carry_id": ("string", "the id shared by the parts of a session that midnight cut"),
+    "rating": ("double", "1 to 5"),
+    "quantity": ("bigint", "pieces"),
+    "price": ("decimal", "price of one piece"),
+    "dwell_s": ("double", "seconds spent"),
+    "text": ("string", "text"),
+    "query": ("string", "what was searched for"),
+    "lang": ("string", "language code: en, zh or other"),
+    "device": ("string", "device"),
+    "region": ("string", "region"),
+    "daypart": ("string", "night, morning, afternoon or evening, local time"),
+    "source": ("string", "where a row came from: a landing source, or the recommender that proposed a slot"),
+    "repairs": ("string[]", "codes of what was repaired"),
+    "extra": ("json", "unknown fields, kept"),
+    "file": ("string", "landing file, relative to the landing root"),
+    "byte_offset": ("bigint", "where the line begins in the decompressed file"),
+    "raw_base64": ("string", "the refused line's bytes"),
+    "reason": ("string", "reason code, or a readable reason"),
+    "title": ("string", "title"),
+    "description": ("string", "description"),
+    "tags": ("string[]", "tags"),
+    "category": ("string", "category"),
+    "brand": ("string", "brand"),
+    "valid_from_ds": ("date", "first night on which this holds"),
+    "deleted": ("boolean", "no longer sold; kept because history names it"),
+    "start_ts": ("timestamp", "first event"),
+    "end_ts": ("timestamp", "last event"),
+    "n_events": ("bigint", "events"),
+    "n_items": ("bigint", "distinct items"),
+    "n_positive": ("bigint", "events of positive polarity"),
+    "n_negative": ("bigint", "events of negative polarity, low ratings included"),
+    "sentiment": ("double", "−1 to 1"),
+    "last_event_ts": ("timestamp", "last event"),
+    "text_hash": ("string", "sha256 of the text"),
+    "kind": ("string", "what sort of text or model"),
+    "embedding_space": ("string", "id of the space a vector lives in; vectors of two spaces never meet"),
+    "vec": ("binary", "unit vector, little-endian float16"),
+    "model_version": ("string", "the model that made the row"),
+    "prev_model_version": ("string", "the version before"),
+    "topic_id": ("bigint", "a topic; never reused, never changes meaning"),
+    "prev_topic_id": ("bigint", "the topic in the version before"),
+    "parent_topic_id": ("bigint", "the topic above"),
+    "via_topic_id": ("bigint", "the topic held that leads to this one"),
+    "src_topic_id": ("bigint", "topic at the start of the edge"),
+    "dst_topic_id": ("bigint", "topic at the end of the edge"),
+    "top_topic_id": ("bigint", "strongest 90-day topic"),
+    "weight": ("double", "weight; of an item's topics: p(topic | item)"),
+    "rank": ("smallint", "1 is best"),
+    "mass_micro": ("bigint", "Σ p(topic | item) over events, in millionths"),
+    "method": ("string", "how it was made"),
+    "level": ("smallint", "0 is a leaf"),
+    "label_en": ("string", "English label"),
+    "label_zh": ("string", "Chinese label"),
+    "label_source": ("string", "what made the label"),
+    "keywords": ("json", "most telling words"),
+    "status": ("string", "state"),
+    "born_ds": ("date", "first night of the topic"),
+    "retired_ds": ("date", "last night of the topic"),
+    "sensitive": ("boolean", "never expanded, never shown"),
+    "n_docs": ("bigint", "texts in the topic"),
+    "n_users": ("bigint", "users"),
+    "coherence_npmi": ("double", "mean NPMI of the top ten words"),
+    "centroid_sim_prev": ("double", "cosine to the same topic's centroid in the version before"),
+    "medoid_item_id": ("string", "the item nearest the centre"),
+    "relation": ("string", "kind of relation"),
+    "similarity": ("double", "cosine"),
+    "user_overlap": ("double", "share of users in common"),
+    "horizon": ("string", "1d, 7d or 90d: half-life of the decay"),
+    "score": ("double", "decayed mass, or the strength of a proposal"),
+    "share": ("double", "0 to 1 within user and horizon"),
+    "lift": ("double", "share over the population's share, shrunk; of an edge: over independence"),
+    "confidence": ("double", "n_eff / (n_eff + k)"),
+    "first_seen_ds": ("date", "first night with this interest, 365 nights back at most"),
+    "last_seen_ds": ("date", "last night with this interest"),
+    "evidence": ("json", "the five items that carry the score, and 'rest'; they sum to score"),
+    "run_id": ("string", "the run that made the row"),
+    "lifecycle": ("string", "new, active, lapsing or dormant"),
+    "cold_level": ("smallint", "0 (nothing known) to 3 (enough history)"),
+    "n_events_30d": ("bigint", "events in the last 30 nights"),
+    "n_topics": ("bigint", "topics held over 90 nights"),
+    "entropy": ("double", "of the 90-day shares, nats"),
+    "drift_7d": ("double", "half the L1 distance between the 7-day and the 90-day shares"),
+    "summary_en": ("string", "one readable sentence"),
+    "summary_zh": ("string", "one readable sentence in Chinese"),
+    "vector": ("real[]", "pooled interest vector, unit length"),
+    "change": ("string", "new, rising, falling, lost or returned"),
+    "share_prev": ("double", "share on compared_ds"),
+    "share_now": ("double", "share on ds"),
+    "z": ("double", "standard score of the change"),
+    "compared_ds": ("date", "the night compared with"),
+    "horizon_days": ("smallint", "nights ahead"),
+    "probability": ("double", "calibrated probability"),
+    "baseline_probability": ("double", "the seven-day share"),
+    "as_of_ts": ("timestamp", "state as of"),
+    "n_events_today": ("bigint", "events so far"),
+    "directed": ("boolean", "whether source and end may not be swapped"),
+    "segment": ("string", "segment name"),
+    "list_name": ("string", "for_you, or popular (with a language behind it) for unknown users"),
+    "list_ds": ("date", "the night that made the list"),
+    "variant": ("string", "arm of an experiment; 'default' without one"),
+    "exploration": ("boolean", "slot given to something new to the user"),
+    "reason_code": ("string", "why this slot: followed, similar_text, popular"),
+    "reason_text_en": ("string", "the reason in words"),
+    "reason_text_zh": ("string", "the reason in Chinese words"),
+    "evidence_item_id": ("string", "the item in the user's history behind the slot"),
+    "subject": ("string", "recommender, topics, profile, forecast or expansion"),
+    "slice_dim": ("string", "what the slice is by; 'all' for none"),
+    "slice_value": ("string", "the slice; '' for none"),
+    "metric": ("string", "name of the metric"),
+    "k": ("smallint", "cut-off; 0 for none"),
+    "baseline": ("string", "what it is compared with"),
+    "value": ("double", "the metric"),
+    "ci_low": ("double", "95 % interval, low end"),
+    "ci_high": ("double", "95 % interval, high end"),
+    "n": ("bigint", "units behind the value"),
+    "baseline_value": ("double", "the baseline's metric"),
+    "diff": ("double", "value − baseline_value"),
+    "diff_ci_low": ("double", "95 % interval of the paired difference, low end"),
+    "diff_ci_high": ("double", "95 % interval of the paired difference, high end"),
+    "experiment": ("string", "experiment"),
+    "sample_ratio_p": ("double", "p value of the sample-ratio check"),
+    "train_from": ("date", "first night of training data"),
+    "train_to": ("date", "last night of training data"),
+    "code_sha": ("string", "hash of the code"),
+    "params": ("json", "parameters"),
+    "data_fingerprint": ("string", "hash of the training data"),
+    "artifact_uri": ("string", "where the model lies, relative to the lake"),
+    "artifact_sha256": ("string", "hash of the model's files"),
+    "promoted_at": ("timestamp", "when it became champion"),
+    "table_name": ("string", "table"),
+    "generation": ("bigint", "1 for the first publication of a night, then counted up"),
+    "row_count": ("bigint", "rows"),
+    "content_hash": ("string", "checksum of the rows"),
+    "input_hash": ("string", "hash of inputs, code, config and models"),
+    "event_cutoff_ts": ("timestamp", "no event later than this went in"),
+    "known_cutoff_ts": ("timestamp", "nothing received later than this went in"),
+    "published_at": ("timestamp", "when readers could see it"),
+    "is_live": ("boolean", "what readers see"),
+    "model_versions": ("json", "model versions by kind"),
+    "trigger": ("string", "scheduled, manual, backfill, intraday or erasure"),
+    "check_name": ("string", "the check"),
+    "severity": ("string", "block or warn"),
+    "observed": ("double", "what was seen"),
+    "threshold": ("double", "what is allowed"),
+    "passed": ("boolean", "whether it passed"),
+    "request_id": ("string", "erasure request"),
+    "subject_hash": ("string", "salted hash of the erased user"),
+    "requested_at": ("timestamp", "when asked"),
+    "completed_at": ("timestamp", "when done"),
+    "files_rewritten": ("bigint", "files"),
+    "rows_removed": ("bigint", "rows"),
+    **{f"n_{t}": ("bigint", f"{t} events") for t in COUNTED_TYPES},
+    **{f"mass_{t}_micro": ("bigint", f"mass of {t} events, in millionths") for t in COUNTED_TYPES},
+}
+
+_ARROW = {
+    "string": "string",
+    "json": "string",
+    "binary": "binary",
+    "boolean": "bool_",
+    "smallint": "int16",
+    "bigint": "int64",
+    "double": "float64",
+    "date": "date32",
+}
+_SPARK = {"json": "string", "decimal": "decimal(18,4)", "string[]": "array<string>", "real[]": "array<float>"}
+_DUCKDB = {
+    "string": "VARCHAR",
+    "json": "JSON",
+    "binary": "BLOB",
+    "decimal": "DECIMAL(18,4)",
+    "timestamp": "TIMESTAMPTZ",
+    "string[]": "VARCHAR[]",
+    "real[]": "REAL[]",
+}
+_POSTGRES = {
+    "string": "TEXT",
+    "json": "JSON",
+    "binary": "BYTEA",
+    "double": "DOUBLE PRECISION",
+    "decimal": "NUMERIC(18,4)",
+    "timestamp": "TIMESTAMPTZ",
+    "string[]": "TEXT[]",
+    "real[]": "REAL[]",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: `type` is one of the names listed at COLUMNS."""
+
+    name: str
+    type: str
+    doc: str
+    nullable: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: `partition` is what one manifest covers in the lake ('' = not in the lake by night)."""
+
+    name: str
+    doc: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    lake: bool
+    warehouse: bool
+    unique: tuple[str, ...] = ()
+    partition: tuple[str, ...] = field(default=("ds",))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names in declared order."""
+        return tuple(c.name for c in self.columns)
+
+    @property
+    def by_night(self) -> bool:
+        """Whether rows belong to a night (`ds`)."""
+        return "ds" in self.names
+
+    def arrow_schema(self) -> pa.Schema:
+        """The Arrow schema, columns in declared order, nullability as declared."""
+        import pyarrow as pa
+
+        special = {
+            "decimal": pa.decimal128(18, 4),
+            "timestamp": pa.timestamp("us", tz="UTC"),
+            "string[]": pa.list_(pa.string()),
+            "real[]": pa.list_(pa.float32()),
+        }
+        types = {t: getattr(pa, f)() for t, f in _ARROW.items()} | special
+        return pa.schema([pa.field(c.name, types[c.type], c.nullable) for c in self.columns])
+
+    def spark_schema(self) -> str:
+        """The Spark schema as a DDL string."""
+        return ", ".join(f"{c.name} {_SPARK.get(c.type, c.type)}{'' if c.nullable else ' NOT NULL'}" for c in self.columns)
+
+    def ddl(self, engine: str, name: str | None = None, constraints: bool = True) -> str:
+        """CREATE TABLE for 'duckdb' or 'postgres', under another name when `name` is given, without keys when staging."""
+        types = {"duckdb": _DUCKDB, "postgres": _POSTGRES}[engine]
+        lines = [f"{c.name} {types.get(c.type, c.type.upper())}{'' if c.nullable else ' NOT NULL'}" for c in self.columns]
+        if constraints:
+            lines.append(f"PRIMARY KEY ({', '.join(self.key)})")
+            if self.unique:
+                lines.append(f"UNIQUE ({', '.join(self.unique)})")
+        return f"CREATE TABLE IF NOT EXISTS {name or self.name} (\n    " + ",\n    ".join(lines) + "\n);"
+
+
+def _table(name: str, doc: str, key: str, columns: str, where: str = "lake warehouse", unique: str = "", partition: str = "ds") -> Table:
+    """Build a Table from space-separated column names; a '?' behind a name makes it nullable."""
+    cols = tuple(Column(c.rstrip("?"), *COLUMNS[c.rstrip("?")], c.endswith("?")) for c in columns.split())
+    return Table(
+        name,
+        doc,
+        cols,
+        tuple(key.split()),
+        "lake" in where,
+        "warehouse" in where,
+        tuple(unique.split()),
+        tuple(partition.split()) if "lake" in where else (),
+    )
+
+
+_COUNTS = " ".join(f"n_{t}" for t in COUNTED_TYPES)
+_MASSES = " ".join(f"mass_{t}_micro" for t in COUNTED_TYPES)
+
+TABLES: dict[str, Table] = {
+    t.name: t
+    for t in (
+        _table(
+            "event_clean",
+            "one accepted event",
+            "ds event_id",
+            "ds event_id user_key item_id? event_type event_ts received_ts? session_id? rating? quantity? price? dwell_s? text? query? "
+            "lang? device? region? daypart source repairs extra?",
+            "lake",
+        ),
+        _table(
+            "event_quarantine",
+            "one refused line, kept whole, replayable",
+            "ds file byte_offset",
+            "ds file byte_offset reason raw_base64 received_ts? run_id",
+            "lake",
+        ),
+        _table(
+            "item",
+            "the catalogue as known on ds",
+            "ds item_id",
+            "ds item_id title? description? tags? category? brand? price? lang valid_from_ds deleted",
+            "lake",
+        ),
+        _table(
+            "session",
+            "a session: 30-minute gap, closed at midnight",
+            "ds session_id",
+            "ds session_id user_key carry_id start_ts end_ts n_events n_items device? region? lang?",
+            "lake",
+        ),
+        _table(
+            "user_item_day",
+            "what a user did with an item on a night, counted by event type",
+            "ds user_key item_id",
+            f"ds user_key item_id n_events {_COUNTS} n_positive n_negative rating? sentiment? dwell_s? last_event_ts",
+        ),
+        _table("item_text", "the text of an item to embed", "ds item_id text_hash", "ds item_id text_hash lang kind text", "lake"),
+        _table(
+            "user_text",
+            "a text of a user: review, search, behaviour description",
+            "ds user_key text_hash kind",
+            "ds user_key text_hash lang kind item_id? n_events text",
+            "lake",
+        ),
+        _table(
+            "text_embedding",
+            "a vector by content, written by the first night that met the text",
+            "text_hash embedding_space",
+            "ds text_hash embedding_space vec",
+            "lake",
+            partition="embedding_space ds",
+        ),
+        _table(
+            "item_topic",
+            "soft membership of an item in at most three topics",
+            "ds item_id topic_id",
+            "ds item_id topic_id weight rank model_version",
+            partition="ds model_version",
+        ),
+        _table(
+            "user_topic_day",
+            "a night's mass of a user on a topic, additive over nights",
+            "ds model_version user_key topic_id",
+            f"ds model_version user_key topic_id mass_micro {_MASSES} n_events n_items",
+            "lake",
+            partition="ds model_version",
+        ),
+        _table(
+            "topic",
+            "registry of all topics ever",
+            "topic_id",
+            "topic_id method level parent_topic_id? label_en label_zh label_source keywords status born_ds retired_ds? sensitive",
+            "warehouse",
+        ),
+        _table(
+            "topic_version",
+            "a topic under one model version",
+            "model_version topic_id",
+            "model_version topic_id n_docs n_users? coherence_npmi? centroid_sim_prev? medoid_item_id? embedding_space?",
+            "warehouse",
+        ),
+        _table(
+            "topic_lineage",
+            "what became of the topics of the version before",
+            "model_version topic_id relation",
+            "model_version prev_model_version? topic_id prev_topic_id? relation similarity? user_overlap?",
+            "warehouse",
+        ),
+        _table(
+            "user_interest",
+            "how strongly a user holds a topic, with evidence",
+            "ds user_key topic_id horizon",
+            "ds user_key topic_id horizon score share lift rank confidence n_events n_items first_seen_ds last_seen_ds sentiment? evidence "
+            "model_version run_id",
+        ),
+        _table(
+            "user_profile",
+            "a user in one row",
+            "ds user_key",
+            "ds user_key lifecycle cold_level n_events_30d n_topics entropy drift_7d? top_topic_id? summary_en summary_zh vector? "
+            "embedding_space? model_version? run_id",
+        ),
+        _table(
+            "user_interest_change",
+            "an interest that is new, rising, falling, lost or returned",
+            "ds user_key topic_id",
+            "ds user_key topic_id change share_prev share_now z compared_ds",
+        ),
+        _table(
+            "user_interest_forecast",
+            "probability that a user touches a topic soon",
+            "ds user_key topic_id horizon_days",
+            "ds user_key topic_id horizon_days probability baseline_probability rank model_version",
+        ),
+        _table(
+            "user_interest_expansion",
+            "a topic the user may take up next",
+            "ds user_key topic_id method",
+            "ds user_key topic_id method via_topic_id? score rank reason",
+        ),
+        _table(
+            "user_interest_intraday",
+            "the day so far, superseded by the night",
+            "ds user_key topic_id",
+            "ds user_key topic_id as_of_ts share n_events_today",
+        ),
+        _table(
+            "interest_edge",
+            "two topics that people hold together or one after the other",
+            "ds src_topic_id dst_topic_id relation",
+            "ds src_topic_id dst_topic_id relation directed n_users weight lift",
+        ),
+        _table("user_segment", "users by segment", "ds segment user_key", "ds segment user_key score reason"),
+        _table(
+            "user_topn",
+            "the lists",
+            "ds user_key list_name variant rank",
+            "ds user_key list_name variant rank item_id score source topic_id? exploration reason_code reason_text_en reason_text_zh "
+            "evidence_item_id? model_version run_id",
+            unique="ds user_key list_name variant item_id",
+        ),
+        _table(
+            "topn_outcome",
+            "what users did with listed items in the seven nights after, by the night that observed it",
+            "ds list_ds user_key list_name variant rank event_type",
+            "ds list_ds user_key list_name variant rank item_id event_type source exploration n_events",
+        ),
+        _table(
+            "eval_metric",
+            "quality of lists, topics and profiles beside a baseline",
+            "ds subject model_version list_name variant slice_dim slice_value metric k baseline",
+            "ds subject model_version list_name variant slice_dim slice_value metric k baseline value ci_low? ci_high? n baseline_value? "
+            "diff? diff_ci_low? diff_ci_high?",
+        ),
+        _table(
+            "experiment_metric",
+            "arms of an experiment side by side",
+            "ds experiment variant metric",
+            "ds experiment variant metric value ci_low? ci_high? n sample_ratio_p?",
+        ),
+        _table(
+            "model_version",
+            "every model ever registered",
+            "model_version",
+            "model_version kind status train_from train_to valid_from_ds embedding_space? code_sha params data_fingerprint artifact_uri "
+            "artifact_sha256 promoted_at?",
+            "warehouse",
+        ),
+        _table(
+            "publication",
+            "ledger of what was published",
+            "ds table_name generation",
+            "ds table_name run_id generation row_count content_hash input_hash event_cutoff_ts known_cutoff_ts? published_at is_live "
+            "model_versions trigger",
+            "warehouse",
+        ),
+        _table(
+            "quality_result",
+            "checks of a night",
+            "ds run_id table_name check_name",
+            "ds run_id table_name check_name severity observed? threshold? passed",
+        ),
+        _table(
+            "erasure_request",
+            "requests to forget a user",
+            "request_id",
+            "request_id subject_hash requested_at completed_at? files_rewritten? rows_removed?",
+            "warehouse",
+        ),
+    )
+}
+
+
+def schema_hash(table: Table) -> str:
+    """Hex hash of a table's declaration: column names, types and nullability."""
+    return hashlib.sha256(repr([(c.name, c.type, c.nullable) for c in table.columns]).encode()).hexdigest()[:16]
+
+
+def tables_sql() -> str:
+    """The text of sql/tables.sql: DDL of all warehouse tables for DuckDB, then for PostgreSQL."""
+    parts = ["-- Generated by `make generate` from recsys_core/tables.py. Do not edit."]
+    for engine in ("duckdb", "postgres"):
+        parts.append(f"\n-- engine: {engine}")
+        parts += [f"-- {t.name}: {t.doc}\n{t.ddl(engine)}" for t in TABLES.values() if t.warehouse]
+    return "\n".join(parts) + "\n"
+
+
+def tables_markdown() -> str:
+    """The README's table list."""
+    rows = []
+    for t in TABLES.values():
+        where = [name for name, there in (("lake", t.lake), ("warehouse", t.warehouse)) if there]
+        rows.append(f"| `{t.name}` | {', '.join(where)} | {t.doc} | {', '.join(t.key)} |")
+    return "\n".join(["| table | where | a row is | key |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def splice(text: str, marker: str, body: str) -> str:
+    """Replace what stands between `<!-- marker -->` and `<!-- /marker -->`; a missing marker is a ValueError."""
+    start, end = f"<!-- {marker} -->\n", f"<!-- /{marker} -->"
+    if start not in text or end not in text:
+        raise ValueError(f"no section {start.strip()} … {end}")
+    return text[: text.index(start) + len(start)] + body + text[text.index(end) :]
+
+
+def main(root: str) -> None:
+    """Write the generated files below `root` (the repository)."""
+    (Path(root) / "sql" / "tables.sql").write_text(tables_sql(), encoding="utf-8")
+    readme = Path(root) / "README.md"
+    readme.write_text(splice(readme.read_text(encoding="utf-8"), "tables", tables_markdown()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,561 @@
+"""Sources: each data set, as a few literal rows in its owner's form, becomes the landing lines written out here."""
+
+from __future__ import annotations
+
+import doctest
+import gzip
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from jsonschema import Draft202012Validator
+
+from recsys_core.landing_schema import event_schema, item_schema
+from recsys_core.sources import SOURCES, LandReport, Refusal, SourceError, land, landing, reading
+from recsys_core.sources.base import Event, Source
+
+
+def files(folder: Path, **contents: str) -> None:
+    """Write files; `__` in a name is a dot, and a name that ends in .gz is zipped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in contents.items():
+        path, data = folder / name.replace("__", "."), text.encode()
+        path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+
+
+def jsonl(*rows: dict[str, Any]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def landed(root: Path, kind: str) -> dict[str, list[dict[str, Any]]]:
+    """Partition → its lines."""
+    partitions = sorted((root / kind).glob("ds=*"))
+    return {p.name[3:]: [json.loads(line) for file in sorted(p.iterdir()) for line in gzip.open(file)] for p in partitions}
+
+
+def snapshot(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def steam(folder: Path) -> None:
+    head = "event_id,event_date,user_id,item_id,event_type,recommend,review,helpful_up,helpful_total,funny,year_imputed\n"
+    rows = (
+        '1,2014-01-01,u1,10,review_recommend,True,"Great, <b>really</b> &amp; short",0,0,0,True\n',
+        "2,2014-01-01,u2,10,review_not_recommend,False,split\rby a return,0,0,0,False\n",
+        "3,2014-01-03,u1,20,review_recommend,True,,0,0,0,False\n",
+        "4,2014-02-30,u1,20,review_recommend,True,,0,0,0,False\n",
+        "5,2014-01-03,u1\n",
+        "6,2014-01-03,u1,20,looked,True,,0,0,0,False\n",
+    )
+    game = {"item_id": 10, "title": "A", "genres": ["Action"], "tags": ["Indie", "Action"], "developer": "D", "price": "Free To Play"}
+    other = {"item_id": 20, "title": "B", "genres": [], "tags": None, "developer": None, "price": "Third-party"}
+    files(folder, events__csv__gz=head + "".join(rows), items__jsonl__gz=jsonl(game, other, {"item_id": 30, "title": None}) + "[1]\n{cut\n")
+
+
+def stackexchange(folder: Path) -> None:
+    head = "event_id,user_id,item_id,event_type,ts,text\n"
+    rows = (
+        "1,beer:7,beer:2,favorite,2014-01-21T00:00:00.000,\n",
+        '2,beer:8,beer:2,ask,2014-01-21T20:27:29.797,"If a &lt; b, <p>then?</p> a<b"\n',
+        "3,beer:8,beer:3,edit_body,2014-01-22T20:27:29.797,added 109 characters in body; edited tags\n",
+        "4,beer:8,beer:3,edit_title,2014-01-22T20:28:29.797,Grammar tweaks\n",
+        "5,beer:8,beer:3,bounty,2014-01-23T00:00:00.000,\n",
+        "6,beer:9,beer:3,comment,2014-01-23T00:00:00.000,hi\n",
+        "7,beer:9,beer:3,vote,2014-01-23T00:00:00.000,hi\n",
+    )
+    item = {"site": "beer", "title": "T", "body": "<p>" + "x" * 3000, "tags": ["hops", "hops"]}
+    items = (
+        {"item_id": f"beer:{n}", "created": created, **item} for n, created in ((1, "2014-01-20T00:00:00"), (3, "2014-01-23T00:00:00"))
+    )
+    files(folder, sample_events__csv=head + "".join(rows), sample_items__jsonl=jsonl(*items, {"item_id": "beer:2", "title": "No date"}))
+
+
+RETAIL_HEAD = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
+RETAIL_DAYS = {
+    "2010-12-01.csv": (
+        "536365,85123A,WHITE HEART,6,2010-12-01 08:26:00,2.55,17850.0,United Kingdom\n"
+        "536365,71053,LANTERN,6,2010-12-01 08:26:00,3.39,17850.0,United Kingdom\n"
+        "536366,71053,LAMP,6,2010-12-01 08:28:00,3.00,,France\n"
+        "536366,71053,LAMP,6,2010-12-01 08:28:00,3.00,,France\n"
+        "536366,POST,POSTAGE,1,2010-12-01 08:28:00,3.00,17850.0,France\n"
+    ),
+    "2010-12-03.csv": (
+        "C536379,71053,LANTERN,-1,2010-12-03 09:41:00,3.39,17850.0,France\n"
+        "536380,22139,damaged,-10,2010-12-03 09:41:00,0.0,,France\n"
+        "536381,22139,TEA SET,1,2010-12-03 09:50:00,4.95,17850.0,France\n"
+        "536381,22139,TEA SET,one,2010-12-03 09:50:00,4.95,17850.0,France\n"
+    ),
+}
+
+
+def online_retail(folder: Path) -> None:
+    files(folder, **{name: RETAIL_HEAD + rows for name, rows in RETAIL_DAYS.items()})
+
+
+def movielens(folder: Path) -> None:
+    files(
+        folder,
+        ratings__csv="userId,movieId,rating,timestamp\n1,1,4.0,964982703\n1,2,0.5,964982703\n2,1,x,964982703\n2,1,3.0,never\n",
+        tags__csv="userId,movieId,tag,timestamp\n2,1,pixar & fun,1139045764\n",
+        movies__csv='movieId,title,genres\n1,Toy Story (1995),Adventure|Comedy\n2,"Net, The (1995)",(no genres listed)\n',
+    )
+
+
+def amazon_reviews(folder: Path) -> None:
+    old = {
+        "reviewerID": "R1",
+        "asin": "A1",
+        "overall": 5.0,
+        "verified": True,
+        "reviewText": "Fine &amp; good",
+        "summary": "Fine",
+        "unixReviewTime": 1388534400,
+    }
+    new = {
+        "user_id": "R2",
+        "asin": "A2",
+        "parent_asin": "P2",
+        "rating": 2.0,
+        "title": "Meh",
+        "text": "Broke<br />soon",
+        "timestamp": 1388621045123,
+    }
+    files(folder, Toys__json__gz=jsonl(old, {**old, "overall": 0}), Toys__jsonl=jsonl(new, {**new, "user_id": ""}) + "{'single': 1}\n")
+    first = {
+        "asin": "A1",
+        "title": "Train",
+        "brand": "Hokus",
+        "category": ["Toys", "Trains"],
+        "price": "$1,299.00",
+        "description": ["Of", "wood"],
+    }
+    second = {
+        "parent_asin": "P2",
+        "title": "Doll",
+        "store": "Pokus",
+        "main_category": "Toys",
+        "categories": ["Toys", "Dolls"],
+        "price": "from 12.99",
+    }
+    files(folder, meta_Toys__jsonl=jsonl(first, second, {"other": 1}))
+
+
+def canonical(folder: Path) -> None:
+    view = {"event_id": "e1", "user_id": "u1", "item_id": "i1", "event_type": "view", "ts": "2026-01-02T23:30:00-02:00"}
+    late = {**view, "event_id": "e2", "ts": 1767323045, "received_ts": 1767409445000}
+    files(
+        folder,
+        a__jsonl=jsonl(view, late) + "[1]\n{cut\n\n" + jsonl({**view, "ts": None}, {**view, "ts": "soon"}),
+        items__jsonl=jsonl({"item_id": "i1", "title": "T"}),
+    )
+    files(folder, more__csv="item_id,title,tags,price,deleted\ni2,Zug,toys | wood,1.5,\ni3,,,,true\ni4,Bad,,x,\n")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A literal input and what must land: nights → event ids, items partitions → item ids."""
+
+    make: Callable[[Path], None]
+    events: dict[str, list[str]]
+    items: dict[str, list[str]]
+    read: int
+    refused: dict[str, int] = field(default_factory=dict)
+    derived_items: int = 0
+
+
+CASES: dict[str, Case] = {
+    "steam": Case(
+        steam,
+        {"2014-01-01": ["steam-1", "steam-2"], "2014-01-03": ["steam-3"]},
+        {"2014-01-01": ["10", "20"]},
+        11,
+        {"bad_ts": 1, "bad_row": 1, "unknown_event_type": 1, "missing_required": 1, "not_object": 1, "json_syntax": 1},
+    ),
+    "stackexchange": Case(
+        stackexchange,
+        {
+            "2014-01-21": ["stackexchange-1", "stackexchange-2"],
+            "2014-01-22": ["stackexchange-3", "stackexchange-4"],
+            "2014-01-23": ["stackexchange-5", "stackexchange-6"],
+        },
+        {"2014-01-21": ["beer:1", "beer:2"], "2014-01-22": ["beer:3"]},
+        10,
+        {"unknown_event_type": 1},
+    ),
+    "online-retail": Case(
+        online_retail,
+        {"2010-12-01": ["536365-1", "536365-2", "536366-1", "536366-2"], "2010-12-03": ["C536379-1", "536381-1"]},
+        {"2010-12-01": ["71053", "85123A"], "2010-12-03": ["22139"]},
+        9,
+        {"not_a_product": 1, "stock_adjustment": 1, "bad_number": 1},
+        derived_items=3,
+    ),
+    "movielens": Case(
+        movielens,
+        {
+            "2000-07-30": ["movielens-rating-1-1-964982703", "movielens-rating-1-2-964982703"],
+            "2006-02-04": ["movielens-tag-2-1-1139045764-ea8e3535"],
+        },
+        {"2000-07-30": ["1", "2"]},
+        7,
+        {"bad_number": 1, "bad_ts": 1},
+    ),
+    "amazon-reviews": Case(
+        amazon_reviews,
+        {"2014-01-01": ["amazon-old"], "2014-01-02": ["amazon-new"]},
+        {"2014-01-01": ["A1", "P2"]},
+        8,
+        {"bad_rating": 1, "missing_required": 1, "json_syntax": 1, "unknown_record": 1},
+    ),
+    "canonical": Case(
+        canonical,
+        {"2026-01-03": ["e1", "e2"]},
+        {"2026-01-03": ["i1", "i2", "i3"]},
+        10,
+        {"not_object": 1, "json_syntax": 1, "no_time": 1, "bad_ts": 1, "bad_number": 1},
+    ),
+}
+
+
+@pytest.fixture(params=list(SOURCES))
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Case, Path]:
+    """Each source of the registry with its input in a folder."""
+    name = request.param
+    CASES[name].make(tmp_path / "raw")
+    return name, CASES[name], tmp_path / "raw"
+
+
+def test_every_source_lands_what_is_written_out(case: tuple[str, Case, Path], tmp_path: Path) -> None:
+    name, expected, raw = case
+    report = land(name, str(raw), str(tmp_path / "landing"))
+    events, items = landed(tmp_path / "landing", "events"), landed(tmp_path / "landing", "items")
+    if name == "amazon-reviews":  # their ids are digests
+        assert {ds: len(rows) for ds, rows in events.items()} == {ds: len(ids) for ds, ids in expected.events.items()}
+    else:
+        assert {ds: [row["event_id"] for row in rows] for ds, rows in events.items()} == expected.events
+    assert {ds: [row["item_id"] for row in rows] for ds, rows in items.items()} == expected.items
+    assert (report.rows_read, report.refused, [str(ds) for ds in report.nights]) == (expected.read, expected.refused, list(events))
+    assert report.events + report.items - expected.derived_items + sum(report.refused.values()) == report.rows_read
+
+
+def test_every_landed_line_fits_the_schema(case: tuple[str, Case, Path], tmp_path: Path) -> None:
+    name, _, raw = case
+    land(name, str(raw), str(tmp_path / "landing"))
+    declared = json.loads((tmp_path / "landing" / "_source.json").read_text())
+    events, items = Draft202012Validator(event_schema()), Draft202012Validator(item_schema())
+    for ds, rows in landed(tmp_path / "landing", "events").items():
+        for row in rows:
+            if row["user_id"] is None and "no_user" in declared["expected_reasons"]:
+                row = {**row, "user_id": "none"}
+            events.validate(row)
+            ts = datetime.fromtimestamp(row["received_ts"] / 1000, UTC) if "received_ts" in row else datetime.fromisoformat(row["ts"])
+            assert ts.tzinfo or declared["time_zone_of_naive_ts"] == "UTC"
+            assert str((ts.astimezone(UTC) if ts.tzinfo else ts).date()) == ds
+    for rows in landed(tmp_path / "landing", "items").values():
+        for row in rows:
+            items.validate(row)
+
+
+def test_landing_again_gives_the_same_bytes_and_replaces(case: tuple[str, Case, Path], tmp_path: Path) -> None:
+    name, _, raw = case
+    root = tmp_path / "landing"
+    land(name, str(raw), str(root))
+    once = snapshot(root)
+    night = next(iter(sorted((root / "events").iterdir())))
+    (night / f"{name}.jsonl.gz").write_bytes(b"old")
+    land(name, str(raw), str(root))
+    assert snapshot(root) == once
+    assert set(once) == {
+        "_source.json",
+        *(
+            f"{kind}/ds={ds}/{name}.jsonl.gz"
+            for kind, nights in (("events", CASES[name].events), ("items", CASES[name].items))
+            for ds in nights
+        ),
+    }
+
+
+def test_a_range_includes_both_ends_and_lands_the_catalogue_on_its_first_night(case: tuple[str, Case, Path], tmp_path: Path) -> None:
+    name, expected, raw = case
+    last = list(expected.events)[-1]
+    report = land(name, str(raw), str(tmp_path / "landing"), date.fromisoformat(last), date.fromisoformat(last))
+    assert [str(ds) for ds in report.nights] == [last]
+    assert report.events == len(expected.events[last])
+    assert report.outside_range > 0 or len(expected.events) == 1
+    assert list(landed(tmp_path / "landing", "items")) == [last]
+    total = report.events + report.items - expected.derived_items + report.outside_range + sum(report.refused.values())
+    assert total == report.rows_read
+
+
+def test_bounded_buffers_give_the_same_bytes(case: tuple[str, Case, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, _, raw = case
+    land(name, str(raw), str(tmp_path / "whole"))
+    monkeypatch.setattr(landing, "BUFFERED_BYTES", 100)
+    land(name, str(raw), str(tmp_path / "bounded"))
+    assert snapshot(tmp_path / "bounded") == snapshot(tmp_path / "whole")
+
+
+def test_steam_ratings_texts_and_times_within_the_day(tmp_path: Path) -> None:
+    steam(tmp_path / "raw")
+    land("steam", str(tmp_path / "raw"), str(tmp_path / "landing"))
+    good, bad = landed(tmp_path / "landing", "events")["2014-01-01"]
+    assert (good["rating"], good["text"], good["year_imputed"]) == (5, "Great, really & short", True)
+    assert (bad["rating"], bad["text"], bad["year_imputed"]) == (1, "split by a return", False)
+    assert good["repairs"] == bad["repairs"] == ["day_precision"]
+    assert good["ts"] == "2014-01-01T17:40:21Z"
+    assert "text" not in landed(tmp_path / "landing", "events")["2014-01-03"][0]
+    assert landed(tmp_path / "landing", "items")["2014-01-01"] == [
+        {"item_id": "10", "title": "A", "tags": ["Indie", "Action"], "category": "Action", "brand": "D", "price": 0.0, "lang": "en"},
+        {"item_id": "20", "title": "B", "lang": "en"},
+    ]
+
+
+def test_times_within_a_day_stay_within_six_hours_of_noon() -> None:
+    times = [reading.within_day(date(2014, 1, 1), f"steam-{n}") for n in range(2000)]
+    assert "2014-01-01T06:00:00Z" <= min(times) < "2014-01-01T06:05:00Z"
+    assert "2014-01-01T17:55:00Z" < max(times) <= "2014-01-01T18:00:00Z"
+
+
+def test_stackexchange_types_texts_and_day_level_events(tmp_path: Path) -> None:
+    stackexchange(tmp_path / "raw")
+    land("stackexchange", str(tmp_path / "raw" / "sample_events.csv"), str(tmp_path / "landing"))
+    rows = [row for night in landed(tmp_path / "landing", "events").values() for row in night]
+    assert [row["event_type"] for row in rows] == ["favorite", "post", "edit", "edit", "share", "comment"]
+    assert [row.get("repairs") for row in rows] == [["day_precision"], None, None, None, ["day_precision"], None]
+    assert [row.get("text") for row in rows] == [None, "If a < b, then? a<b", None, "Grammar tweaks", None, "hi"]
+    assert rows[1]["ts"] == "2014-01-21T20:27:29.797"
+    assert json.loads((tmp_path / "landing" / "_source.json").read_text())["time_zone_of_naive_ts"] == "UTC"
+    item = landed(tmp_path / "landing", "items")["2014-01-21"][0]
+    assert (item["description"], item["tags"], item["category"]) == ("x" * 2000, ["hops"], "beer")
+
+
+def test_retail_returns_unknown_customers_and_titles(tmp_path: Path) -> None:
+    online_retail(tmp_path / "raw")
+    land("online-retail", str(tmp_path / "raw"), str(tmp_path / "landing"))
+    first, second = landed(tmp_path / "landing", "events").values()
+    assert [row["user_id"] for row in first] == ["17850", "17850", None, None]
+    assert (second[0]["event_type"], second[0]["quantity"], second[0]["region"]) == ("return", -1, "France")
+    assert landed(tmp_path / "landing", "items")["2010-12-01"][0] == {"item_id": "71053", "title": "LAMP", "price": 3.39, "lang": "en"}
+    assert "no_user" in json.loads((tmp_path / "landing" / "_source.json").read_text())["expected_reasons"]
+
+
+def test_retail_items_after_the_range_are_unknown_and_no_rows_of_the_input(tmp_path: Path) -> None:
+    online_retail(tmp_path / "raw")
+    report = land("online-retail", str(tmp_path / "raw"), str(tmp_path / "landing"), None, date(2010, 12, 1))
+    assert (report.rows_read, report.events, report.items, report.outside_range, report.refused) == (9, 4, 2, 4, {"not_a_product": 1})
+
+
+def test_retail_lands_the_same_from_a_folder_a_tar_and_one_exported_file(tmp_path: Path) -> None:
+    online_retail(tmp_path / "days")
+    (tmp_path / "tar").mkdir()
+    with tarfile.open(tmp_path / "tar" / "by-day.tar.gz", "w:gz") as archive:
+        for name in reversed(RETAIL_DAYS):
+            data = (RETAIL_HEAD + RETAIL_DAYS[name]).encode()
+            member = tarfile.TarInfo(f"by-day/{name}")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    head = RETAIL_HEAD.replace("InvoiceNo", "Invoice").replace("UnitPrice", "Price").replace("CustomerID", "Customer ID")
+    rows = "".join(RETAIL_DAYS.values()).replace("2010-12-01 08:26:00", "12/1/2010 8:26")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "data.csv").write_text(head + rows, encoding="utf-8")
+    for form in ("days", "tar", "one"):
+        land("online-retail", str(tmp_path / form), str(tmp_path / "landing" / form))
+    expected = snapshot(tmp_path / "landing" / "days")
+    assert snapshot(tmp_path / "landing" / "tar") == expected
+    assert snapshot(tmp_path / "landing" / "one") == expected
+
+
+def test_movielens_editions(tmp_path: Path) -> None:
+    files(tmp_path / "1m", ratings__dat="1::1::5::978300760\n", movies__dat="1::Toy Story (1995)::Animation|Comedy\n")
+    flags = "|".join("1" if genre in {"Animation", "Comedy"} else "0" for genre in ("-", "-", "-", "Animation", "-", "Comedy", *"-" * 13))
+    files(tmp_path / "100k", u__data="1\t1\t5\t978300760\n")
+    (tmp_path / "100k" / "u.item").write_bytes(f"1|Misérables (1995)|01-Jan-1995||http://x|{flags}\n".encode("latin-1"))
+    for edition, title in (("1m", "Toy Story (1995)"), ("100k", "Misérables (1995)")):
+        land("movielens", str(tmp_path / edition), str(tmp_path / "landing" / edition))
+        event = landed(tmp_path / "landing" / edition, "events")["2000-12-31"][0]
+        assert event == {
+            "event_id": "movielens-rating-1-1-978300760",
+            "event_type": "rating",
+            "rating": 5.0,
+            "user_id": "1",
+            "item_id": "1",
+            "ts": "2000-12-31T22:12:40Z",
+        }
+        item = landed(tmp_path / "landing" / edition, "items")["2000-12-31"][0]
+        assert item == {"item_id": "1", "title": title, "tags": ["Animation", "Comedy"], "category": "Animation", "lang": "en"}
+
+
+def test_movielens_half_stars_and_tags(tmp_path: Path) -> None:
+    movielens(tmp_path / "raw")
+    land("movielens", str(tmp_path / "raw"), str(tmp_path / "landing"))
+    events = landed(tmp_path / "landing", "events")
+    assert [row["rating"] for row in events["2000-07-30"]] == [4.0, 1.0]
+    assert (events["2006-02-04"][0]["event_type"], events["2006-02-04"][0]["text"]) == ("comment", "pixar & fun")
+
+
+def test_amazon_editions(tmp_path: Path) -> None:
+    amazon_reviews(tmp_path / "raw")
+    land("amazon-reviews", str(tmp_path / "raw"), str(tmp_path / "landing"))
+    old, new = (night[0] for night in landed(tmp_path / "landing", "events").values())
+    assert (old["item_id"], old["rating"], old["text"], old["repairs"]) == ("A1", 5.0, "Fine\nFine & good", ["day_precision"])
+    assert old["ts"] == reading.within_day(date(2014, 1, 1), old["event_id"])
+    assert (new["item_id"], new["rating"], new["text"], new["ts"]) == ("P2", 2.0, "Meh\nBroke soon", "2014-01-02T00:04:05.123Z")
+    train, doll = landed(tmp_path / "landing", "items")["2014-01-01"]
+    assert (train["price"], train["category"], train["tags"], train["description"]) == (1299.0, "Toys", ["Trains"], "Of wood")
+    assert (doll.get("price"), doll["brand"], doll["tags"]) == (None, "Pokus", ["Dolls"])
+
+
+def test_canonical_keeps_partitions_bytes_empty_nights_and_the_declaration(tmp_path: Path) -> None:
+    raw, root = tmp_path / "raw", tmp_path / "landing"
+    lines = '{"event_id": "e1",  "ts": "2001-01-01T00:00:00Z"}\n{cut\n\n'
+    files(raw / "events" / "ds=2026-01-02", a__jsonl=lines, _expected__json="{}")
+    (raw / "events" / "ds=2026-01-04").mkdir()
+    files(raw / "items" / "ds=2025-12-01", a__jsonl=jsonl({"item_id": "i1", "title": "Old"}))
+    files(raw / "items" / "ds=2026-01-03", a__csv="title,item_id\nNew,i1\n")
+    files(raw, _source__json='{"source": "shop", "time_zone_of_naive_ts": "Asia/Tokyo", "expected_reasons": ["no_user"]}')
+    report = land("canonical", str(raw), str(root))
+    assert gzip.decompress((root / "events/ds=2026-01-02/canonical.jsonl.gz").read_bytes()) == lines.encode()
+    assert list((root / "events/ds=2026-01-04").iterdir()) == []
+    assert sorted(p.name for p in (root / "events").iterdir()) == ["ds=2026-01-02", "ds=2026-01-04"]
+    assert {ds: [row["title"] for row in rows] for ds, rows in landed(root, "items").items()} == {
+        "2025-12-01": ["Old"],
+        "2026-01-03": ["New"],
+    }
+    assert json.loads((root / "_source.json").read_text())["time_zone_of_naive_ts"] == "Asia/Tokyo"
+    assert report.nights == (date(2026, 1, 2), date(2026, 1, 4))
+
+
+def test_canonical_types_the_catalogue_csv(tmp_path: Path) -> None:
+    canonical(tmp_path / "raw")
+    land("canonical", str(tmp_path / "raw"), str(tmp_path / "landing"))
+    items = landed(tmp_path / "landing", "items")["2026-01-03"]
+    assert items[1:] == [{"item_id": "i2", "title": "Zug", "tags": ["toys", "wood"], "price": 1.5}, {"item_id": "i3", "deleted": True}]
+
+
+def test_a_landing_can_be_a_url(tmp_path: Path) -> None:
+    steam(tmp_path / "raw")
+    land("steam", str(tmp_path / "raw"), str(tmp_path / "landing"))
+    land("steam", str(tmp_path / "raw"), "memory://bucket/landing")
+    fs = fsspec.filesystem("memory")
+    there = {path.removeprefix("/bucket/landing/"): fs.cat_file(path) for path in fs.find("/bucket/landing")}
+    assert there == snapshot(tmp_path / "landing")
+
+
+@pytest.mark.parametrize(
+    ("source", "raw", "start", "message"),
+    [
+        ("stream", "raw", None, "unknown source 'stream'; there are steam, "),
+        ("steam", "nowhere", None, "no such file or folder"),
+        ("steam", "empty", None, "no events.csv"),
+        ("movielens", "raw", None, "no ratings.csv"),
+        ("online-retail", "empty", None, "no file \\*.csv"),
+        ("steam", "columns", None, "no column event_date.*the header has event_id"),
+        ("steam", "cut", None, "cut or damaged"),
+        ("steam", "latin", None, "line 2: not utf-8"),
+        ("steam", "raw", date(2030, 1, 1), "the range ends"),
+        ("steam", "landing/raw", None, "lies in the landing folder"),
+    ],
+)
+def test_unusable_inputs_are_named_and_nothing_is_written(source: str, raw: str, start: date | None, message: str, tmp_path: Path) -> None:
+    steam(tmp_path / "raw")
+    (tmp_path / "empty").mkdir()
+    files(tmp_path / "columns", events__csv="event_id\n1\n")
+    files(tmp_path / "landing" / "raw", events__csv="")
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "events.csv.gz").write_bytes((tmp_path / "raw" / "events.csv.gz").read_bytes()[:-20])
+    (tmp_path / "latin").mkdir()
+    (tmp_path / "latin" / "events.csv").write_bytes(
+        b"event_id,event_date,user_id,item_id,event_type,review\n1,2014-01-01,u,i,review_recommend,caf\xe9\n"
+    )
+    with pytest.raises(SourceError, match=message):
+        land(source, str(tmp_path / raw), str(tmp_path / "landing"), start, date(2020, 1, 1) if start else None)
+    assert [p.name for p in (tmp_path / "landing").iterdir()] == ["raw"]
+
+
+def test_a_landing_of_another_source_is_not_mixed(tmp_path: Path) -> None:
+    steam(tmp_path / "steam")
+    movielens(tmp_path / "movielens")
+    land("steam", str(tmp_path / "steam"), str(tmp_path / "landing"))
+    before = snapshot(tmp_path / "landing")
+    with pytest.raises(SourceError, match="holds the logs of 'steam'"):
+        land("movielens", str(tmp_path / "movielens"), str(tmp_path / "landing"))
+    assert snapshot(tmp_path / "landing") == before
+
+
+def test_a_range_without_events_lands_nothing_but_the_catalogue_of_its_start(tmp_path: Path) -> None:
+    steam(tmp_path / "raw")
+    report = land("steam", str(tmp_path / "raw"), str(tmp_path / "landing"), date(2015, 1, 1), date(2015, 1, 2))
+    assert (report.events, report.items, report.nights) == (0, 2, ())
+    assert list(landed(tmp_path / "landing", "items")) == ["2015-01-01"]
+    report = land("steam", str(tmp_path / "raw"), str(tmp_path / "other"), None, date(2012, 1, 1))
+    assert (report.items, report.refused["no_night"]) == (0, 2)
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_report_reads_well() -> None:
+    report = LandReport("steam", 12_345, 12_000, 300, 40, {"bad_ts": 4, "bad_row": 1}, (date(2014, 1, 1), date(2014, 1, 3)))
+    assert str(report).splitlines() == [
+        "read          12,345 rows of steam",
+        "landed        12,000 events on 2 nights, 2014-01-01 … 2014-01-03 (1 absent); 300 items",
+        "out of range  40",
+        "refused       5 (bad_ts 4, bad_row 1)",
+    ]
+
+
+def test_progress_counts_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steam(tmp_path / "raw")
+    monkeypatch.setattr(landing, "PROGRESS_EVERY", 5)
+    seen: list[int] = []
+    land("steam", str(tmp_path / "raw"), str(tmp_path / "landing"), progress=seen.append)
+    assert seen == [5, 10, 11]
+
+
+def test_a_refused_record_of_another_night_is_out_of_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def convert(raw: tuple[str, Any]) -> list[Event]:
+        raise Refusal("no_good", date(2014, 1, int(raw[1])))
+
+    days = Source("days", lambda _: iter([("row", "1"), ("row", "2")]), convert, "snapshot")
+    monkeypatch.setitem(SOURCES, "days", days)
+    report = land("days", str(tmp_path), str(tmp_path / "landing"), date(2014, 1, 2), date(2014, 1, 2))
+    assert (report.refused, report.outside_range) == ({"no_good": 1}, 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("1388534400", "2014-01-01T00:00:00Z"),
+        (1388534400123, "2014-01-01T00:00:00.123Z"),
+        (1388534400123456, "2014-01-01T00:00:00.123Z"),
+        (1388534400000000000, "2014-01-01T00:00:00Z"),
+    ],
+)
+def test_epochs_are_told_apart_by_magnitude(value: Any, expected: str) -> None:
+    assert reading.iso(reading.from_epoch(value)) == expected
+
+
+@pytest.mark.parametrize("value", [0, -5, 5e10, 1e30, "inf", "x", None])
+def test_other_numbers_are_no_epochs(value: Any) -> None:
+    with pytest.raises(Refusal):
+        reading.from_epoch(value)
+
+
+def test_examples_in_the_docstrings_run() -> None:
+    assert doctest.testmod(reading).failed == 0
+
+
+def test_the_steam_sample_lands_whole(repo_root: Path, tmp_path: Path) -> None:
+    shared = Path(os.environ.get("SHARED_DATA") or repo_root.parent / "shared" / "data")
+    if not (shared / "steam" / "sample_events.csv.gz").is_file():
+        pytest.skip(f"no real data in {shared}: SHARED_DATA names their folder")
+    report = land("steam", str(shared / "steam" / "sample_events.csv.gz"), str(tmp_path / "landing"))
+    assert report.events == 4045
+    assert not {reason for reason in report.refused if reason != "missing_required"}
+    assert sum(len(rows) for rows in landed(tmp_path / "landing", "events").values()) == 4045

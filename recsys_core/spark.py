@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+_QUIET = f"-Dlog4j2.configurationFile={(Path(__file__).parent / 'log4j2.properties').as_uri()}"
 
 # Few shuffle partitions and the first compiler only: a night on one machine is mostly start-up and planning.
 LOCAL_CONF = {
@@ -17,8 +21,7 @@ LOCAL_CONF = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.memory": "2g",
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseParallelGC -Xss4m -Duser.timezone=UTC",
-    "spark.log.level": "ERROR",
+    "spark.driver.extraJavaOptions": f"{_QUIET} -XX:TieredStopAtLevel=1 -XX:+UseParallelGC -Xss4m -Duser.timezone=UTC",
 }
 CONF = {
     "spark.sql.session.timeZone": "UTC",
@@ -38,6 +41,10 @@ def session(master: str = "local[2]", app: str = "nightly-interests", conf: dict
     from pyspark.errors import PySparkRuntimeError
     from pyspark.sql import SparkSession
 
+    # Spark 4.3 warns of pandas 3 at every call that passes Arrow; the calls used here are tested with it.
+    warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas", category=FutureWarning)
+    if master.startswith("local"):
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     settings = {**CONF, **(LOCAL_CONF if master.startswith("local") else {}), **(conf or {})}
     builder = SparkSession.builder.master(master).appName(app)

@@ -1,0 +1,281 @@
+"""Views, the six questions and the roles over a literal published shop of two users, on both engines."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from recsys_core.tables import tables_sql
+from recsys_core.warehouse import SQL, NightTables, Warehouse, connect
+from tests.test_warehouse import DAY, MODEL, UTC, fresh_database, interest, models, night, row, slot, table
+
+ONE = dt.timedelta(days=1)
+QUESTIONS = sorted((SQL / "queries").glob("*.sql"))
+
+
+def outcome(ds: dt.date, user: str, rank: int, item: str, event_type: str) -> dict[str, Any]:
+    return row(
+        ds=ds,
+        list_ds=DAY,
+        user_key=user,
+        list_name="for_you",
+        variant="default",
+        rank=rank,
+        item_id=item,
+        event_type=event_type,
+        source="content",
+        exploration=False,
+        n_events=3,
+    )
+
+
+def edge(ds: dt.date, src: int, dst: int, weight: float, n_users: int, relation: str = "transition") -> dict[str, Any]:
+    return row(ds=ds, src_topic_id=src, dst_topic_id=dst, relation=relation, directed=True, n_users=n_users, weight=weight, lift=weight * 4)
+
+
+def metric(slice_dim: str, slice_value: str, diff: float | None, low: float | None, high: float | None, **other: Any) -> dict[str, Any]:
+    value = 0.2 + (diff or 0)
+    return {
+        **row(
+            ds=DAY,
+            subject="recommender",
+            model_version="blend-1",
+            list_name="for_you",
+            variant="default",
+            slice_dim=slice_dim,
+            slice_value=slice_value,
+            metric="recall",
+            k=10,
+            baseline="popularity",
+            value=value,
+            ci_low=value - 0.1,
+            ci_high=value + 0.1,
+            n=50,
+            baseline_value=0.2,
+            diff=diff,
+            diff_ci_low=low,
+            diff_ci_high=high,
+        ),
+        **other,
+    }
+
+
+def shop() -> list[NightTables]:
+    """Fourteen nights before DAY, DAY itself, and the two nights after."""
+    before, after, last = DAY - 14 * ONE, DAY + ONE, DAY + 2 * ONE
+    u1 = ((1, "90d", 0.6, 1), (2, "90d", 0.4, 2), (11, "7d", 0.9, 1), (1, "7d", 0.1, 2))
+    u2 = ((11, "90d", 0.2, 2), (2, "90d", 0.8, 1), (11, "7d", 0.5, 2), (2, "7d", 0.5, 1))
+    interests = [interest(DAY, user, *one) for user, held in (("u1", u1), ("u2", u2)) for one in held]
+    lists = [slot(DAY, "u1", 1, "i1"), slot(DAY, "u1", 2, "i2"), slot(DAY, "u1", 3, "i3", exploration=True), slot(DAY, "u2", 1, "i1")]
+    metrics = [
+        metric("all", "", 0.3, 0.2, 0.4),
+        metric("lang", "zh", -0.1, -0.2, -0.05),
+        metric("lang", "en", 0.1, -0.1, 0.3),
+        metric("lang", "other", None, None, None),
+        metric("all", "", 0.9, 0.8, 1.0, metric="ndcg"),
+        metric("all", "", 0.9, 0.8, 1.0, baseline=""),
+    ]
+    today = {
+        "user_interest": table("user_interest", interests),
+        "user_topn": table("user_topn", lists),
+        "interest_edge": table("interest_edge", [edge(DAY, 1, 2, 0.5, 8), edge(DAY, 2, 1, 0.25, 4), edge(DAY, 1, 2, 9.0, 9, "cooccur")]),
+        "eval_metric": table("eval_metric", metrics),
+    }
+    # u1 touched i1 on both nights (one slot consumed, not two) and hid i2; u2 touched nothing.
+    first = [outcome(after, "u1", 1, "i1", "view"), outcome(after, "u1", 1, "i1", "click"), outcome(after, "u1", 2, "i2", "hide")]
+    second = [outcome(last, "u1", 1, "i1", "purchase"), outcome(last, "u1", 3, "i3", "view")]
+    changes = [
+        row(ds=after, user_key=u, topic_id=t, change=c, share_prev=p, share_now=n, z=2.0, compared_ds=DAY)
+        for u, t, c, p, n in (
+            ("u1", 11, "rising", 0.2, 0.7),
+            ("u1", 1, "new", 0.0, 0.1),
+            ("u2", 11, "falling", 0.5, 0.1),
+            ("u3", 2, "rising", 0.1, 0.9),
+        )
+    ]
+    return [
+        night(before, {"interest_edge": table("interest_edge", [edge(before, 1, 2, 0.125, 2), edge(before, 2, 11, 0.0625, 1)])}),
+        night(DAY, today),
+        night(after, {"topn_outcome": table("topn_outcome", first), "user_interest_change": table("user_interest_change", changes)}),
+        night(
+            last,
+            {
+                "topn_outcome": table("topn_outcome", second),
+                "user_interest": table("user_interest", [interest(last, "u1", *one) for one in u1]),
+            },
+        ),
+    ]
+
+
+@pytest.fixture(scope="module", params=["duckdb", "postgres"])
+def warehouse(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    """The shop, published."""
+    if request.param == "duckdb":
+        url = f"duckdb:///{tmp_path_factory.mktemp('sql')}/w.duckdb"
+    else:
+        url = fresh_database(request.getfixturevalue("postgres_url"), "six_questions")
+    trained = models(train_to=DAY - 20 * ONE)
+    with connect(url) as opened:
+        opened.publish_nights(shop(), trained)
+        yield opened
+
+
+def ask(warehouse: Warehouse, number: int, **params: Any) -> list[dict[str, Any]]:
+    return warehouse.query(QUESTIONS[number - 1].read_text(encoding="utf-8"), params).to_pylist()
+
+
+def picked(rows: list[dict[str, Any]], *names: str) -> list[tuple[Any, ...]]:
+    return [tuple(round(r[n], 9) if isinstance(r[n], float) else r[n] for n in names) for r in rows]
+
+
+def test_generated_ddl_is_fresh() -> None:
+    assert (SQL / "tables.sql").read_text(encoding="utf-8") == tables_sql()
+
+
+def test_each_question_says_its_parameters() -> None:
+    assert [path.name[0] for path in QUESTIONS] == list("123456")
+    for path in QUESTIONS:
+        head = "".join(line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.startswith("--"))
+        assert "?" in head, path.name
+        assert ":" in head, path.name
+
+
+def test_1_who_is_this_user(warehouse: Warehouse) -> None:
+    rows = ask(warehouse, 1, user_key="u1")
+    assert picked(rows, "ds", "horizon", "rank", "topic_id", "label_en", "label_zh", "share") == [
+        (DAY + 2 * ONE, "90d", 1, 1, "games", "游戏", 0.6),
+        (DAY + 2 * ONE, "90d", 2, 2, "tea", "茶", 0.4),
+        (DAY + 2 * ONE, "7d", 1, 11, "chess", "国际象棋", 0.9),
+        (DAY + 2 * ONE, "7d", 2, 1, "games", "游戏", 0.1),
+    ]
+    assert rows[0]["evidence"] == '{"items":[{"item_id":"i1","n_events":2,"weight":2.0}],"rest":0.5}'
+    assert (rows[0]["lifecycle"], rows[0]["lift"], rows[0]["confidence"], rows[0]["model_version"]) == ("active", 1.5, 0.5, MODEL)
+    assert ask(warehouse, 1, user_key="nobody") == []
+
+
+def test_2_what_did_we_believe(warehouse: Warehouse) -> None:
+    rows = ask(warehouse, 2, user_key="u2", ds=DAY, time_zone="UTC")
+    assert picked(rows, "horizon", "rank", "topic_id", "share", "train_to", "generation", "free_of_future") == [
+        ("90d", 1, 2, 0.8, DAY - 20 * ONE, 1, True),
+        ("90d", 2, 11, 0.2, DAY - 20 * ONE, 1, True),
+        ("7d", 1, 2, 0.5, DAY - 20 * ONE, 1, True),
+        ("7d", 2, 11, 0.5, DAY - 20 * ONE, 1, True),
+    ]
+    assert rows[0]["event_cutoff_ts"] == dt.datetime(2024, 3, 10, tzinfo=UTC)
+    # Where the night ends eight hours earlier, a cut at midnight UTC lets the future in.
+    assert not any(r["free_of_future"] for r in ask(warehouse, 2, user_key="u2", ds=DAY, time_zone="Asia/Shanghai"))
+    assert all(r["free_of_future"] for r in ask(warehouse, 2, user_key="u2", ds=DAY, time_zone="America/New_York"))
+    # Such a model could not be published with the night, but the question would tell.
+    warehouse.publish_models({"model_version": models(train_to=DAY + ONE)["model_version"]})
+    assert not any(r["free_of_future"] for r in ask(warehouse, 2, user_key="u2", ds=DAY, time_zone="UTC"))
+    warehouse.publish_models({"model_version": models(train_to=DAY - 20 * ONE)["model_version"]})
+
+
+def test_3_whose_interest_is_rising(warehouse: Warehouse) -> None:
+    # By the change table where it is filled: topic 1 has the child 11; falling and other topics stay out.
+    assert picked(ask(warehouse, 3, topic_id=1, ds=DAY + ONE), "user_key", "share_before", "share_now", "gain", "judged_by") == [
+        ("u1", 0.2, 0.8, 0.6, "change")
+    ]
+    # Else by 7 days against 90: u1 has 0.6 → 0.9 + 0.1, u2 0.2 → 0.5.
+    assert picked(ask(warehouse, 3, topic_id=1, ds=DAY), "user_key", "share_before", "share_now", "gain", "judged_by") == [
+        ("u1", 0.6, 1.0, 0.4, "7d over 90d"),
+        ("u2", 0.2, 0.5, 0.3, "7d over 90d"),
+    ]
+    assert ask(warehouse, 3, topic_id=2, ds=DAY) == []
+
+
+def test_4_did_lists_get_consumed(warehouse: Warehouse) -> None:
+    assert picked(
+        ask(warehouse, 4, ds=DAY),
+        "list_name",
+        "variant",
+        "source",
+        "exploration",
+        "n_slots",
+        "n_consumed",
+        "share_consumed",
+        "nights_observed",
+    ) == [("for_you", "default", "content", False, 3, 1, round(1 / 3, 9), 2), ("for_you", "default", "content", True, 1, 1, 1.0, 2)]
+
+
+def test_5_where_interests_go_next(warehouse: Warehouse) -> None:
+    names = ("src_label_en", "dst_label_en", "weight_now", "weight_then", "weight_change", "n_users_now", "n_users_then", "lift_now")
+    assert picked(ask(warehouse, 5, ds=DAY), *names) == [
+        ("games", "tea", 0.5, 0.125, 0.375, 8, 2, 2.0),
+        ("tea", "games", 0.25, 0.0, 0.25, 4, 0, 1.0),
+        ("tea", "chess", 0.0, 0.0625, -0.0625, 0, 1, None),
+    ]
+
+
+def test_6_better_than_popularity(warehouse: Warehouse) -> None:
+    rows = ask(warehouse, 6, ds=DAY, metric="recall", k=10)
+    assert picked(rows, "slice_dim", "slice_value", "value", "baseline_value", "diff", "diff_ci_low", "diff_ci_high", "verdict") == [
+        ("lang", "zh", 0.1, 0.2, -0.1, -0.2, -0.05, "worse"),
+        ("lang", "en", 0.3, 0.2, 0.1, -0.1, 0.3, "not settled"),
+        ("all", "", 0.5, 0.2, 0.3, 0.2, 0.4, "better"),
+        ("lang", "other", 0.2, 0.2, None, None, None, "not settled"),
+    ]
+
+
+def test_views_show_the_last_night(warehouse: Warehouse) -> None:
+    rows = warehouse.query("SELECT ds, user_key, rank, item_id FROM user_topn_now ORDER BY user_key, rank").to_pylist()
+    assert picked(rows, "ds", "user_key", "rank", "item_id") == [
+        (DAY + 2 * ONE, "*", 1, "i3"),
+        (DAY + 2 * ONE, "u1", 1, "i1"),
+        (DAY + 2 * ONE, "u1", 2, "i2"),
+    ]
+    profiles = warehouse.query("SELECT user_key, top_label_en FROM user_profile_now ORDER BY user_key").to_pylist()
+    assert picked(profiles, "user_key", "top_label_en") == [("u1", "games"), ("u2", None), ("u3", None)]
+    assert warehouse.query("SELECT count(*) AS n FROM published_status WHERE age_days < 1").to_pylist() == [{"n": 0}]
+
+
+@pytest.fixture
+def roles(postgres_db: str) -> Iterator[dict[str, str]]:
+    """URLs of a loader and a reader of a published warehouse; roles are the server's, so they are dropped again."""
+    with connect(postgres_db) as warehouse:
+        warehouse.publish_nights(shop()[:2], models(train_to=DAY - 20 * ONE))
+    with psycopg.connect(postgres_db, autocommit=True) as owner:
+        owner.execute((SQL / "roles.sql").read_text(encoding="utf-8"))
+        owner.execute((SQL / "roles.sql").read_text(encoding="utf-8"))  # it can be run again
+        owner.execute("CREATE ROLE lisa LOGIN IN ROLE nightly_loader; CREATE ROLE rita LOGIN IN ROLE nightly_reader")
+        yield {
+            "loader": postgres_db.replace("pg@", "lisa@"),
+            "reader": postgres_db.replace("pg@", "rita@") + "?options=-csearch_path%3Dpublished",
+        }
+        owner.execute("DROP OWNED BY nightly_owner, nightly_loader, nightly_reader")
+        owner.execute("DROP ROLE lisa, rita, nightly_owner, nightly_loader, nightly_reader")
+
+
+def test_the_reader_asks_the_six_questions_and_nothing_else(roles: dict[str, str]) -> None:
+    values = {"user_key": "u1", "ds": DAY, "time_zone": "UTC", "topic_id": 1, "metric": "recall", "k": 10}
+    with connect(roles["reader"]) as warehouse:
+        answers = [warehouse.query(path.read_text(encoding="utf-8"), values).num_rows for path in QUESTIONS]
+        assert answers == [4, 4, 2, 2, 3, 4]
+        # The command line knows only text.
+        texts = {name: str(value) for name, value in values.items()}
+        assert [warehouse.query(path.read_text(encoding="utf-8"), texts).num_rows for path in QUESTIONS] == answers
+        assert set(warehouse.live(DAY)) == set(shop()[1].tables)
+    forbidden = """SELECT * FROM public.user_interest; SELECT * FROM public.erasure_request;
+        DELETE FROM published.user_topn; UPDATE published.topic SET label_en = 'x'; INSERT INTO published.topic (topic_id) VALUES (1);
+        TRUNCATE public.user_topn; DROP VIEW published.user_topn; CREATE TABLE published.mine (x int); CREATE TABLE public.mine (x int);
+        CREATE TEMP TABLE mine (x int); CREATE VIEW published.mine AS SELECT 1;
+        SET ROLE nightly_loader; SET ROLE pg; COPY published.topic TO '/tmp/x'; CREATE SCHEMA mine; SELECT pg_read_file('/etc/passwd')"""
+    with psycopg.connect(roles["reader"], autocommit=True) as reader:
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            reader.execute("SELECT * FROM published.erasure_request")
+        for statement in forbidden.split(";"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                reader.execute(statement.strip())
+
+
+def test_the_loader_publishes_and_changes_no_table(roles: dict[str, str]) -> None:
+    with connect(roles["loader"]) as warehouse:
+        assert warehouse.publish_nights(shop()[1:2], models(train_to=DAY - 20 * ONE))[DAY]["user_topn"] == 2
+    with psycopg.connect(roles["loader"], autocommit=True) as loader:
+        for statement in ("CREATE TABLE mine (x int)", "DROP TABLE user_topn", "TRUNCATE user_topn", "ALTER TABLE user_topn ADD x int"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                loader.execute(statement)

@@ -1,0 +1,89 @@
+"""Facts of a night from its events: what each user did with each item, and sessions."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+from pyspark.sql import Window
+from pyspark.sql import functions as F
+
+from recsys_core.events import EVENT_TYPES, LOW_RATING
+from recsys_core.tables import TABLES
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+SESSION_GAP_S = 30 * 60
+MICRO = 1_000_000
+
+
+def _low_rated() -> Column:
+    return F.col("event_type").isin("rating", "review") & F.coalesce(F.col("rating") <= LOW_RATING, F.lit(False))
+
+
+def _of_types(names: list[str]) -> Column:
+    return F.col("event_type").isin(*names)
+
+
+def _n(condition: Column) -> Column:
+    return F.count(F.when(condition, True))
+
+
+def _exact_micros(column: str) -> Column:
+    """Sum of a column in millionths, as a whole number: the same in whatever order rows come."""
+    return F.sum(F.round(F.col(column) * MICRO).cast("bigint"))
+
+
+def user_item_day(ds: dt.date, events: DataFrame) -> DataFrame:
+    """Rows of user_item_day from event_clean: one per user and item; events without an item (searches) are left out.
+
+    n_low_rated      ratings and reviews of LOW_RATING or less, counted also under their own type
+    n_positive, n_negative  by the type's polarity, a low rating being negative; they sum to n_events
+    rating           mean of the ratings given; dwell_s sum of seconds; both null without any
+    sentiment        (positive − negative) / all of the explicit and generated events, −1 to 1; null without any
+    """
+    negative = _of_types([t.name for t in EVENT_TYPES.values() if t.polarity < 0]) | _low_rated()
+    stated = _of_types([t.name for t in EVENT_TYPES.values() if t.signal != "implicit"])
+    n_stated = _n(stated)
+    grouped = events.where("item_id IS NOT NULL").groupBy("user_key", "item_id")
+    rows = grouped.agg(
+        F.count(F.lit(1)).alias("n_events"),
+        *(_n(F.col("event_type") == t).alias(f"n_{t}") for t in EVENT_TYPES),
+        _n(_low_rated()).alias("n_low_rated"),
+        _n(~negative).alias("n_positive"),
+        _n(negative).alias("n_negative"),
+        F.round(_exact_micros("rating") / F.nullif(F.count("rating"), F.lit(0)) / MICRO, 6).alias("rating"),
+        F.round((n_stated - 2 * _n(stated & negative)) / F.nullif(n_stated, F.lit(0)), 6).alias("sentiment"),
+        (_exact_micros("dwell_s") / MICRO).alias("dwell_s"),
+        F.max("event_ts").alias("last_event_ts"),
+    )
+    return rows.withColumn("ds", F.lit(ds)).select(*TABLES["user_item_day"].names)
+
+
+def sessions(ds: dt.date, events: DataFrame) -> DataFrame:
+    """Rows of session from event_clean, all events of the night being in exactly one.
+
+    A session that the source names (session_id) is kept whole. Other events of a user make a session until SESSION_GAP_S pass without one;
+    its id is the hash of the user and the first event's time. A named session of several users is one session for each.
+    The carry id is the session's own, computed from tonight's events: a session that midnight cuts has two unless the source names it.
+    """
+    unnamed = F.col("session_id").isNull()
+    order = Window.partitionBy("user_key", unnamed).orderBy("event_ts", "event_id")
+    seconds = F.unix_micros("event_ts") - F.lag(F.unix_micros("event_ts")).over(order)
+    begins = F.when(F.coalesce(seconds > SESSION_GAP_S * MICRO, F.lit(True)), F.unix_micros("event_ts"))
+    started = F.last(begins, ignorenulls=True).over(order.rowsBetween(Window.unboundedPreceding, Window.currentRow))
+    made = F.substring(F.sha2(F.concat_ws("|", "user_key", started.cast("string")), 256), 1, 32)
+    named = events.withColumn("name", F.coalesce("session_id", made))
+    most = [F.mode(c, deterministic=True).alias(c) for c in ("device", "region", "lang")]
+    rows = named.groupBy("user_key", "name").agg(
+        F.min("event_ts").alias("start_ts"),
+        F.max("event_ts").alias("end_ts"),
+        F.count(F.lit(1)).alias("n_events"),
+        F.size(F.collect_set("item_id")).cast("bigint").alias("n_items"),
+        *most,
+    )
+    shared = F.count(F.lit(1)).over(Window.partitionBy("name")) > 1
+    own = F.substring(F.sha2(F.concat_ws("|", "user_key", "name"), 256), 1, 32)
+    rows = rows.withColumn("session_id", F.when(shared, own).otherwise(F.col("name")))
+    return rows.withColumn("carry_id", F.col("session_id")).withColumn("ds", F.lit(ds)).select(*TABLES["session"].names)

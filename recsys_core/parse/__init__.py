@@ -1,0 +1,9 @@
+"""Landing files to typed rows: every object of every line becomes an accepted event or a quarantined line, with a reason from RULES."""
+
+from __future__ import annotations
+
+from recsys_core.parse.event import EventParser, ParseJob
+from recsys_core.parse.files import PARSED_SCHEMA, parse_file, parse_files
+from recsys_core.parse.rules import RULES, Fault
+
+__all__ = ["PARSED_SCHEMA", "RULES", "EventParser", "Fault", "ParseJob", "parse_file", "parse_files"]

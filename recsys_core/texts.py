@@ -1,0 +1,171 @@
+"""Texts: cleaned, told apart by language, cut into words, and composed from items and behaviour, Chinese and English alike."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any, Literal
+
+from recsys_core.stop_words import STOP_WORDS
+
+Lang = Literal["zh", "en", "other"]
+
+# What the encoder is given of one text at most, in characters.
+MODEL_CHARS = 2000
+# Reviews with fewer words than this say nothing about a topic.
+MIN_REVIEW_WORDS = 3
+# Items and titles in one behaviour description: enough for the encoder's 256 word pieces.
+BEHAVIOUR_ITEMS = 8
+BEHAVIOUR_TITLE_CHARS = 80
+
+_HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
+_HAN_CHARS = re.compile(f"[{_HAN}]")
+_HAN_RUN = re.compile(f"[{_HAN}]+")
+_LATIN_CHARS = re.compile("[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
+_KANA_CHARS = re.compile("[\u3040-\u30ff\u31f0-\u31ff]")
+# A run of Han, or a run of other letters and digits with inner apostrophes and hyphens.
+_WORDS = re.compile(rf"[{_HAN}]+|[^\W_{_HAN}]+(?:['’-][^\W_{_HAN}]+)*")
+# Joiners stay for emoji; tab and line feed become spaces. Dropped: other controls, direction marks, byte-order marks.
+_DROPPED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+_LANGUAGES: dict[str, Lang] = {"zh": "zh", "cmn": "zh", "zho": "zh", "chi": "zh", "chinese": "zh", "en": "en", "eng": "en", "english": "en"}
+_SPACES = re.compile(r"\s+")
+
+
+def normalise(text: str) -> str:
+    """One line in NFKC with single spaces, without controls and direction marks; Han characters, case and joined emoji stay as they are.
+
+    >>> normalise("  ＡＢＣ１２３\\n繁體字\\u202e ")
+    'ABC123 繁體字'
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return _SPACES.sub(" ", _DROPPED.sub("", text)).strip()
+
+
+def language(text: str) -> Lang:
+    """'zh', 'en' or 'other' by script alone: Han without kana is Chinese, Latin letters count as English, the rest is other.
+
+    A Han character weighs as much as three Latin letters, about what a word takes in each; a text without letters is 'other'.
+
+    >>> [language(t) for t in ("Great game", "很好玩的游戏 DLC", "とても楽しい", "Отличная игра", "🙂")]
+    ['en', 'zh', 'other', 'other', 'other']
+    """
+    head = text[:MODEL_CHARS]
+    if head.isascii():
+        return "en" if _LATIN_CHARS.search(head) else "other"
+    letters = sum(map(str.isalpha, head))
+    han, latin, kana = (len(p.findall(head)) for p in (_HAN_CHARS, _LATIN_CHARS, _KANA_CHARS))
+    weights = {"zh": 3 * han if kana * 10 <= han else 0, "en": latin, "other": letters - han - latin + (3 * han if kana * 10 > han else 0)}
+    best = max(weights, key=lambda k: weights[k])  # on a tie the first in the order zh, en, other
+    return best if weights[best] else "other"  # type: ignore[return-value]
+
+
+def language_code(declared: str | None, text: str | None) -> Lang | None:
+    """The language a row declares (BCP 47, so zh-CN is zh), else that of its text, else None."""
+    if declared:
+        head = re.split("[-_]", declared.strip().lower(), maxsplit=1)[0]
+        if head:
+            return _LANGUAGES.get(head, "other")
+    return language(text) if text else None
+
+
+def text_hash(text: str) -> str:
+    """64 hex digits: SHA-256 of the text's UTF-8."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def _segmenter() -> Any:
+    """jieba with its own dictionary, built in memory: its cache file in the shared temporary folder is neither read nor written."""
+    import jieba
+
+    segmenter = jieba.Tokenizer()
+    segmenter.FREQ, segmenter.total = segmenter.gen_pfdict(segmenter.get_dict_file())
+    segmenter.initialized = True
+    return segmenter
+
+
+def tokenize(text: str, lang: str) -> list[str]:
+    """Words of a text for topic models and keywords, in order, lower case, without stop words, numbers and single characters.
+
+    Runs of Han are segmented by jieba, also inside English texts; of lang 'other' (Japanese kanji, say) they stay whole.
+
+    >>> tokenize("The dragons' lair wasn't 3 easy: rogue-like fun!", "en")
+    ['dragons', 'lair', 'easy', 'rogue-like', 'fun']
+    """
+    words: list[str] = []
+    for run in _WORDS.findall(normalise(text).lower().replace("’", "'")):
+        if _HAN_RUN.match(run):
+            words += _segmenter().lcut(run) if lang != "other" else [run]
+        else:
+            words.append(run.removesuffix("'s"))
+    return [w for w in words if len(w) > 1 and not w.isdecimal() and w not in STOP_WORDS]
+
+
+def count_words(text: str) -> int:
+    """Words of a text, stop words included, a Han character counting as one: cheap, no segmenter needed."""
+    return sum(len(run) if _HAN_RUN.match(run) else 1 for run in _WORDS.findall(text))
+
+
+def compose_item(title: str | None, description: str | None, tags: Sequence[str] | None) -> tuple[str, Lang]:
+    """(text of an item to embed, its language): title, description and tags in one line, at most MODEL_CHARS; ('', 'other') for none.
+
+    >>> compose_item("Wooden train", "A train of beech.", ["toys", "wood"])
+    ('Wooden train. A train of beech. toys, wood', 'en')
+    >>> compose_item("木制火车", "山毛榉木。", ["玩具", "木头"])
+    ('木制火车。山毛榉木。玩具、木头', 'zh')
+    """
+    given = [title or "", description or ""]
+    lang = language(" ".join([*given, *(tags or ())]))
+    stop, comma = ("。", "、") if lang == "zh" else (". ", ", ")
+    parts = [normalise(p).strip() for p in (*given, comma.join(tags or ()))]
+    parts = [p.rstrip(".。") for p in parts[:-1] if p] + [p for p in parts[-1:] if p]
+    text = stop.join(p for p in parts if p)[:MODEL_CHARS].strip()
+    return (text, lang) if text else ("", "other")
+
+
+# What a user did, by the strongest kind: words in English and in Chinese.
+_VERBS: dict[str, tuple[str, str]] = {
+    "view": ("viewed", "浏览了"),
+    "click": ("clicked", "点击了"),
+    "search": ("searched for", "搜索了"),
+    "add_to_cart": ("put into the cart", "加购了"),
+    "purchase": ("bought", "购买了"),
+    "rating": ("rated", "评分了"),
+    "review": ("reviewed", "评价了"),
+    "comment": ("commented on", "评论了"),
+    "post": ("posted about", "发布了"),
+    "edit": ("edited", "编辑了"),
+    "like": ("liked", "点赞了"),
+    "favorite": ("saved", "收藏了"),
+    "share": ("shared", "分享了"),
+    "dislike": ("disliked", "不喜欢"),
+    "hide": ("hid", "隐藏了"),
+    "return": ("returned", "退货了"),
+    "low_rated": ("rated low", "打了低分"),
+}
+
+
+def describe_behaviour(acts: Iterable[tuple[float, str, str]], lang: str) -> str:
+    """A day of a user in words, in Chinese for lang 'zh', else in English; '' without acts.
+
+    acts  (weight, kind of act, title): the BEHAVIOUR_ITEMS of largest absolute weight are told, grouped by kind in that order
+    >>> describe_behaviour([(3.0, "review", "Chess"), (1.0, "view", "Go"), (1.0, "view", "Backgammon")], "en")
+    'reviewed Chess, then viewed Backgammon and Go'
+    >>> describe_behaviour([(1.0, "view", "围棋"), (1.0, "view", "象棋")], "zh")
+    '浏览了围棋和象棋'
+    """
+    chosen = sorted(acts, key=lambda a: (-abs(a[0]), a[1], a[2]))[:BEHAVIOUR_ITEMS]
+    by_kind: dict[str, list[str]] = {}
+    for _, kind, title in chosen:
+        by_kind.setdefault(kind, []).append(normalise(title)[:BEHAVIOUR_TITLE_CHARS].strip())
+    zh = lang == "zh"
+    comma, conjunction, then = ("、", "和", "，然后") if zh else (", ", " and ", ", then ")
+    phrases = []
+    for kind, titles in by_kind.items():
+        listed = comma.join(titles[:-1]) + conjunction + titles[-1] if len(titles) > 1 else titles[0]
+        phrases.append(_VERBS[kind][zh] + ("" if zh else " ") + listed)
+    return then.join(phrases)

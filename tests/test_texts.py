@@ -1,0 +1,91 @@
+"""Texts: languages, words, composition and behaviour in words, Chinese and English alike; the user's key."""
+
+from __future__ import annotations
+
+import doctest
+import hashlib
+import hmac
+
+import pytest
+
+import recsys_core.privacy
+import recsys_core.texts
+from recsys_core.texts import compose_item, count_words, describe_behaviour, language, language_code, normalise, text_hash, tokenize
+
+
+def test_the_worked_examples_hold() -> None:
+    for module in (recsys_core.texts, recsys_core.privacy):
+        assert doctest.testmod(module) == (0, doctest.testmod(module).attempted)
+        assert doctest.testmod(module).attempted
+
+
+def test_user_key_is_the_keyed_hash_and_needs_a_secret() -> None:
+    assert recsys_core.privacy.user_key(b"k", "用户1") == hmac.new(b"k", "用户1".encode(), hashlib.sha256).hexdigest()
+    with pytest.raises(ValueError, match="USER_KEY_SECRET"):
+        recsys_core.privacy.user_key(b"", "u1")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Great game", "en"),
+        ("très bon", "en"),
+        ("很好玩", "zh"),
+        ("这个 DLC 很好 really", "zh"),
+        ("I bought the 红 one for my brother", "en"),
+        ("とても楽しい映画", "other"),
+        ("재미있어요", "other"),
+        ("ดีมาก", "other"),
+        ("🙂🙂", "other"),
+        ("12345", "other"),
+        ("", "other"),
+    ],
+)
+def test_language_goes_by_script(text: str, expected: str) -> None:
+    assert language(text) == expected
+
+
+def test_a_declared_language_wins_over_the_script() -> None:
+    assert [language_code(d, "Great") for d in ("zh-CN", "EN_us", "de", "", None)] == ["zh", "en", "other", "en", "en"]
+    assert language_code(None, None) is None
+
+
+def test_normalise_keeps_han_case_and_joined_emoji() -> None:
+    assert normalise("\ufeff ＡＢ　繁體 \U0001f468\u200d\U0001f4bb\t\u202eX\x00 ") == "AB 繁體 \U0001f468\u200d\U0001f4bb X"
+
+
+def test_tokens_of_both_languages_without_stop_words() -> None:
+    assert tokenize("The strategy games weren't easy, and I LOVED the 2nd map!", "en") == [
+        "strategy",
+        "games",
+        "easy",
+        "loved",
+        "2nd",
+        "map",
+    ]
+    assert tokenize("我们喜欢机械键盘，但是非常贵。", "zh") == ["喜欢", "机械", "键盘"]
+    assert tokenize("RGB 机械键盘", "en") == ["rgb", "机械", "键盘"]
+    assert tokenize("日本語", "other") == ["日本語"]
+    assert [tokenize(t, lang) for t in ("", "🙂🙂", "a", "\ud83d") for lang in ("en", "zh", "other")] == [[]] * 12
+    assert tokenize("ดีมาก", "other")
+
+
+def test_words_are_counted_with_a_han_character_as_one() -> None:
+    assert [count_words(t) for t in ("good", "it is ok", "很好吃", "好 ok", "🙂!")] == [1, 3, 3, 2, 0]
+
+
+def test_item_texts_are_joined_in_their_language_and_cut() -> None:
+    assert compose_item("Train.", None, []) == ("Train", "en")
+    assert compose_item("Train", None, ["wood", "toys"]) == ("Train. wood, toys", "en")
+    assert compose_item(None, None, None) == ("", "other")
+    assert len(compose_item("T", "word " * 1000, None)[0]) <= 2000
+    assert text_hash("Train") == hashlib.sha256(b"Train").hexdigest()
+
+
+def test_behaviour_is_told_by_weight_whatever_the_order_of_acts() -> None:
+    acts = [(1.0, "view", "A"), (5.0, "purchase", "B"), (1.0, "view", "C"), (-4.0, "return", "D"), (1.0, "view", "E")]
+    told = "bought B, then returned D, then viewed A, C and E"
+    assert describe_behaviour(acts, "en") == describe_behaviour(acts[::-1], "en") == told
+    assert describe_behaviour(acts, "zh") == "购买了B，然后退货了D，然后浏览了A、C和E"
+    assert describe_behaviour([], "en") == ""
+    assert describe_behaviour([(1.0, "view", f"item {i:02}") for i in range(50)], "en").count("item") == 8

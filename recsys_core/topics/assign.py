@@ -1,0 +1,74 @@
+"""Topics of a night: items by their vectors, users by what they did with items and by what they searched for."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from recsys_core.events import COUNTED_TYPES
+from recsys_core.tables import TABLES
+from recsys_core.topics import MICRO
+from recsys_core.topics.tables import Topics
+
+
+def item_topic(items: list[str], vectors: np.ndarray, topics: Topics, ds: dt.date, model_version: str) -> pa.Table:
+    """Rows of `item_topic`: soft membership of each item in at most three topics; an item's weights sum to 1.
+
+    `items` (n distinct ids) belong to `vectors` (n, d).
+    """
+    row, topic, micro, rank = topics.assign(vectors) if items else (np.zeros(0, np.int64),) * 4
+    return pa.table(
+        {
+            "ds": pa.repeat(pa.scalar(ds, pa.date32()), len(row)),
+            "item_id": pa.array(items, pa.string()).take(pa.array(row)),
+            "topic_id": topic,
+            "weight": micro / MICRO,
+            "rank": rank.astype(np.int16),
+            "model_version": pa.repeat(pa.scalar(model_version), len(row)),
+        },
+        schema=TABLES["item_topic"].arrow_schema(),
+    )
+
+
+def search_topics(users: list[str], n_events: list[int], vectors: np.ndarray, topics: Topics) -> pa.Table:
+    """Memberships of search queries: user_key, topic_id, p_micro (p(topic | query) in millionths), n_events; one row a query and topic."""
+    row, topic, micro, _ = topics.assign(vectors) if users else (np.zeros(0, np.int64),) * 4
+    return pa.table(
+        {
+            "user_key": pa.array(users, pa.string()).take(pa.array(row)),
+            "topic_id": topic,
+            "p_micro": micro,
+            "n_events": pa.array(n_events, pa.int64()).take(pa.array(row)),
+        }
+    )
+
+
+def user_topic_day(user_item_day: DataFrame, item_topics: DataFrame, searches: DataFrame, ds: dt.date, model_version: str) -> DataFrame:
+    """Rows of `user_topic_day`: each user's mass on each topic, in all and by event type, in millionths of an event.
+
+    mass_<type>_micro = Σ p(topic | item) · n_<type> over the user's items, and mass_micro the same over all events; `searches` (see
+    `search_topics`) add p(topic | query) · events to mass_search_micro and mass_micro. n_events counts the events behind it, n_items the
+    items (a query is none). All sums are of integers: no order of rows changes them.
+    """
+    p = item_topics.select("item_id", "topic_id", F.round(F.col("weight") * MICRO).cast("bigint").alias("p_micro"))
+    counts = [f"n_{t}" for t in COUNTED_TYPES]
+    by_item = user_item_day.select("user_key", "item_id", "n_events", *counts).join(F.broadcast(p), "item_id")
+    columns = ["user_key", "topic_id", "p_micro", "n_events", *counts]
+    zero, one = F.lit(0).cast("bigint"), F.lit(1).cast("bigint")
+    by_query = searches.select(
+        "user_key", "topic_id", "p_micro", "n_events", *[(F.col("n_events") if c == "n_search" else zero).alias(c) for c in counts]
+    )
+    parts = by_item.select(*columns, one.alias("n_items")).unionByName(by_query.select(*columns, zero.alias("n_items")))
+    masses = [F.sum(F.col("p_micro") * F.col(f"n_{t}")).alias(f"mass_{t}_micro") for t in COUNTED_TYPES]
+    found = parts.groupBy("user_key", "topic_id").agg(
+        F.sum(F.col("p_micro") * F.col("n_events")).alias("mass_micro"),
+        *masses,
+        F.sum("n_events").alias("n_events"),
+        F.sum("n_items").alias("n_items"),
+    )
+    stamped = found.withColumns({"ds": F.lit(ds), "model_version": F.lit(model_version)})
+    return stamped.select(*TABLES["user_topic_day"].names)

@@ -1,0 +1,125 @@
+"""Edges between topics against counts made by hand, and against users whose topics were dealt out at random."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from recsys_core import graph
+
+D = dt.date(2026, 3, 30)
+
+
+def days(spark: SparkSession, rows: list[tuple[int, str, int, float]]) -> DataFrame:
+    """user_topic_day from (nights ago, user, topic, mass in events)."""
+    made = [(D - dt.timedelta(days=ago), user, topic, round(mass * 1e6)) for ago, user, topic, mass in rows]
+    return spark.createDataFrame(made, "ds date, user_key string, topic_id bigint, mass_micro bigint")
+
+
+def by_pair(edges: DataFrame) -> dict[tuple[int, int], Any]:
+    return {(r.src_topic_id, r.dst_topic_id): r for r in edges.collect()}
+
+
+def test_cooccurrence_by_hand(spark: SparkSession) -> None:
+    rows = [
+        (1, u, t, 1.0)
+        for u, topics in {"a": (1, 2), "b": (2, 1), "c": (1, 2), "d": (1, 3), "e": (3,), "f": (2,), "g": (3,), "h": (3,)}.items()
+        for t in topics
+    ]
+    rows += [
+        (0, "e", 1, 0.5),  # half an event is not held
+        (0, "f", 3, 0.5),
+        (3, "f", 3, 0.5),  # two halves are
+        (30, "g", 1, 9.0),  # too long ago
+    ]
+    edges = by_pair(graph.cooccurrence(days(spark, rows), D, 1))
+    # 8 users; 1: a b c d, 2: a b c f, 3: d e f g h
+    assert {k: v.n_users for k, v in edges.items()} == {(1, 2): 3, (1, 3): 1, (2, 3): 1}
+    both = edges[1, 2]
+    assert (both.relation, both.directed) == ("cooccur", False)
+    assert both.lift == round((3 / 8) / (4 / 8 * 4 / 8), 6) == 1.5
+    assert both.weight == round(math.log(1.5) / -math.log(3 / 8), 6)
+    assert edges[1, 3].lift == round((1 / 8) / (4 / 8 * 5 / 8), 6)
+    assert edges[1, 3].weight < 0
+    assert set(by_pair(graph.cooccurrence(days(spark, rows), D, 2))) == {(1, 2)}
+
+
+def test_topics_that_everybody_holds_have_npmi_one(spark: SparkSession) -> None:
+    edge = by_pair(graph.cooccurrence(days(spark, [(0, u, t, 1.0) for u in "ab" for t in (1, 2)]), D, 1))[1, 2]
+    assert (edge.weight, edge.lift) == (1.0, 1.0)
+
+
+def test_transitions_by_hand(spark: SparkSession) -> None:
+    rows = [
+        (20, "a", 1, 1.0), (10, "a", 2, 1.0),  # 1 → 2
+        (20, "b", 1, 0.5), (6, "b", 2, 0.5),  # 1 → 2, on the 14th day
+        (20, "c", 1, 1.0), (5, "c", 2, 1.0),  # the 15th day is too late
+        (9, "d", 2, 1.0), (8, "d", 1, 1.0),  # 2 → 1
+        (9, "e", 1, 1.0), (9, "e", 2, 1.0),  # the same night has no order
+        (9, "f", 1, 0.4), (7, "f", 2, 1.0),  # too little of 1
+        (9, "g", 2, 1.0), (7, "g", 1, 1.0), (5, "g", 2, 1.0),  # the first time counts: 2 → 1
+    ]  # fmt: skip
+    edges = by_pair(graph.transitions(days(spark, rows), 1))
+    # users 7; topic 1 held by a b c d e g, topic 2 by all
+    assert {k: v.n_users for k, v in edges.items()} == {(1, 2): 2, (2, 1): 2}
+    there, back = edges[1, 2], edges[2, 1]
+    assert (there.relation, there.directed) == ("transition", True)
+    assert there.weight == round(2 / 6, 6)
+    assert there.lift == round((2 / 6) / (7 / 7), 6)
+    assert back.weight == round(2 / 7, 6)
+    assert back.lift == round((2 / 7) / (6 / 7), 6)
+    assert by_pair(graph.transitions(days(spark, rows), 3)) == {}
+
+
+def test_direction_of_transitions_follows_time(spark: SparkSession) -> None:
+    forward = [(20 - 5 * t, f"u{n}", t, 1.0) for n in range(10) for t in (1, 2, 3)]
+    backward = [(5 * t, u, t, m) for _, u, t, m in forward]
+    assert set(by_pair(graph.transitions(days(spark, forward), 5))) == {(1, 2), (2, 3), (1, 3)}
+    assert set(by_pair(graph.transitions(days(spark, backward), 5))) == {(2, 1), (3, 2), (3, 1)}
+
+
+def test_dealing_topics_out_at_random_destroys_the_lift(spark: SparkSession) -> None:
+    """120 users hold one of three pairs of topics; the same topics dealt out at random among the same users are independent."""
+    rng = np.random.default_rng(5)
+    rows = [(1, f"u{n}", 2 * (n % 3) + part, 1.0) for n in range(120) for part in (0, 1)]
+    shuffled = [
+        (ago, user, int(topic), mass) for (ago, user, _, mass), topic in zip(rows, rng.permutation([r[2] for r in rows]), strict=True)
+    ]
+    planted, random = (by_pair(graph.cooccurrence(days(spark, made), D, 1)) for made in (rows, shuffled))
+    assert {k: v.lift for k, v in planted.items()} == {(0, 1): 3.0, (2, 3): 3.0, (4, 5): 3.0}
+    assert {v.weight for v in planted.values()} == {1.0}
+    assert all(random[pair].lift < 1.6 and random[pair].weight < 0.2 for pair in planted if pair in random)
+    assert len(random) > 10
+
+
+def test_order_and_partitions_of_the_input_change_nothing(spark: SparkSession) -> None:
+    rows = [(n % 25, f"u{n % 11}", n * n % 7, 0.3 + n % 4 / 3) for n in range(150)]
+
+    def edges(made: list[tuple[int, str, int, float]], parts: int) -> list[Any]:
+        frame = days(spark, made).repartition(parts)
+        return sorted(graph.cooccurrence(frame, D, 2).unionByName(graph.transitions(frame, 2)).collect())
+
+    wanted = edges(rows, 1)
+    assert len(wanted) > 10
+    assert edges(rows[::-1], 5) == wanted
+
+
+def test_similar_topics_are_the_nearest_centroids() -> None:
+    angles = np.radians([0, 10, 30, 180])
+    found = graph.similar(np.array([7, 3, 5, 9]), np.stack([np.cos(angles), np.sin(angles)], axis=1), neighbours=1)
+    # nearest: 7 ↔ 3 (10°), 5 → 3 (20°), 9 → 5 (150°)
+    assert [(e["src_topic_id"], e["dst_topic_id"]) for e in found] == [(3, 5), (3, 7), (5, 9)]
+    assert [e["weight"] for e in found] == pytest.approx([math.cos(math.radians(a)) for a in (20, 10, 150)], abs=1e-6)
+    assert all((e["relation"], e["directed"], e["n_users"], e["lift"]) == ("similar", False, 0, 1.0) for e in found)
+
+
+def test_equally_near_topics_go_by_id_and_one_topic_has_no_edge() -> None:
+    centroids = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
+    found = graph.similar(np.array([9, 4, 6]), centroids, neighbours=1)
+    assert [(e["src_topic_id"], e["dst_topic_id"]) for e in found] == [(4, 6), (4, 9)]
+    assert graph.similar(np.array([1]), np.array([[1.0]])) == []

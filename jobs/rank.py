@@ -1,0 +1,74 @@
+"""Lists for every user, and what became of earlier ones."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Annotated
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from jobs.runner import Night
+
+
+def _facts(night: Night) -> pa.Table:
+    """All nights of user_item_day, reduced night by night so that the counts by type are never held at once."""
+    from recsys_core.recommenders import history
+
+    return pa.concat_tables(
+        history.reduce_night(night.lake.read("user_item_day", [d], history.COLUMNS)) for d in night.nights("user_item_day")
+    )
+
+
+def recommend(
+    night: Night,
+    *,
+    list_size: Annotated[int, "slots of a list"] = 20,
+    active_nights: Annotated[int, "users with an event in so many last nights get a list of their own"] = 90,
+    popularity_nights: Annotated[int, "nights that count for popularity"] = 14,
+    validation_nights: Annotated[int, "last nights that choose the weights of the blend"] = 7,
+) -> None:
+    """Write user_topn of the night: a list for every active user, and popular ones for unknown users."""
+    from recsys_core import lists
+    from recsys_core.recommenders import history
+
+    catalogue = night.read("item", columns=["item_id", "title", "deleted"])
+    texts = night.read("item_text", columns=["item_id", "text_hash"])
+    past = history.build(_facts(night), catalogue.column("item_id").to_pylist(), night.ds)
+    vectors = history.item_vectors(past, texts.column("item_id"), night.vectors(texts.column("text_hash").to_pylist()))
+    recipe = lists.Recipe(list_size, active_nights, popularity_nights, validation_nights)
+    topics = night.read("item_topic", columns=["item_id", "topic_id", "rank"])
+    sessions = night.read("session", columns=["user_key", "lang", "region"])
+    night.write("user_topn", lists.make(past, catalogue, vectors, sessions, topics, recipe, night.ds, night.stamp.run_id))
+
+
+def evaluate(
+    night: Night,
+    *,
+    seed: Annotated[int, "of the resampling behind the intervals"] = 0,
+    popularity_nights: Annotated[int, "nights that count for the popularity baseline"] = 14,
+) -> None:
+    """Write eval_metric (the newest earlier lists and interests against tonight) and topn_outcome (seven nights' lists against tonight)."""
+    from recsys_core import evaluation
+    from recsys_core.recommenders import history
+    from recsys_core.tables import TABLES
+
+    catalogue = night.read("item", columns=["item_id", "deleted"])
+    past = history.build(_facts(night), catalogue.column("item_id").to_pylist(), night.ds)
+    earlier = [d for d in night.nights("user_topn") if d < night.ds]
+    shown = night.lake.read("user_topn", earlier)
+    sessions = night.read("session", columns=["user_key", "lang"])
+    rows = []
+    if earlier:
+        last = shown.filter(pc.equal(shown.column("ds"), earlier[-1]))
+        rows += evaluation.list_metrics(past, catalogue, last, earlier[-1], sessions, night.ds, popularity_nights, seed)
+    held = [d for d in night.nights("user_interest") if d < night.ds]
+    if held and night.topics is not None:
+        columns = ["user_key", "topic_id", "horizon", "score", "rank", "model_version"]
+        interests = night.lake.read("user_interest", held[-1:], columns)
+        rows += evaluation.interest_metrics(interests, night.read("user_topic_day"), night.topics.model_version, night.ds, seed)
+    night.write("eval_metric", pa.Table.from_pylist(rows, schema=TABLES["eval_metric"].arrow_schema()))
+    tonight = night.lake.read("user_item_day", [night.ds] if night.ds in night.nights("user_item_day") else [])
+    week = night.ds - dt.timedelta(days=7)
+    night.write("topn_outcome", evaluation.outcomes(shown.filter(pc.greater_equal(shown.column("ds"), week)), tonight, night.ds))

@@ -1,0 +1,108 @@
+"""From the lake's rows to arrays: what every user did with every item, one weight a night."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from recsys_core.events import type_weights
+from recsys_core.recommenders.base import Interactions, Ints
+
+# What of user_item_day is needed; 40 bytes a row stay once a night is reduced, and all rows of all nights are held on one machine.
+COLUMNS = ["ds", "user_key", "item_id", "n_events", *(f"n_{t}" for t in type_weights()), "last_event_ts"]
+
+
+def reduce_night(rows: pa.Table) -> pa.Table:
+    """Rows of user_item_day as (ds, user_key, item_id, weight, n_events, time): weight = Σ count × event weight, time in µs."""
+    weight = np.zeros(rows.num_rows)
+    for name, per_event in type_weights().items():
+        weight += per_event * rows.column(f"n_{name}").to_numpy()
+    return pa.table(
+        {
+            "ds": rows.column("ds"),
+            "user_key": rows.column("user_key"),
+            "item_id": rows.column("item_id"),
+            "weight": np.round(weight, 6),
+            "n_events": rows.column("n_events"),
+            "time": rows.column("last_event_ts").cast(pa.int64()),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class History:
+    """Interactions with the ids behind their codes; users and items are sorted by id. `n_events` belongs to the interactions' rows."""
+
+    interactions: Interactions
+    users: pa.Array
+    items: pa.Array
+    n_events: Ints
+
+    def user_codes(self, keys: pa.Array | pa.ChunkedArray) -> Ints:
+        """Codes of user keys, −1 where unknown."""
+        return codes(keys, self.users)
+
+    def item_codes(self, ids: pa.Array | pa.ChunkedArray) -> Ints:
+        """Codes of item ids, −1 where unknown."""
+        return codes(ids, self.items)
+
+
+def codes(values: pa.Array | pa.ChunkedArray, known: pa.Array) -> Ints:
+    """Places of values in `known`, −1 where absent."""
+    found = pc.fill_null(pc.index_in(values, value_set=known), -1)
+    return np.asarray(found).astype(np.int64)
+
+
+def build(rows: pa.Table, catalogue: Iterable[str], ds: dt.date) -> History:
+    """History as of the end of night `ds` from rows of reduce_night; `catalogue` adds the items nobody has met.
+
+    Users have no group yet.
+    """
+    users = _sorted_unique(rows.column("user_key"))
+    items = _sorted_unique(pa.chunked_array([*rows.column("item_id").chunks, pa.array(catalogue, pa.string())], pa.string()))
+    user, item = codes(rows.column("user_key"), users), codes(rows.column("item_id"), items)
+    age = np.int64((ds - dt.date(1970, 1, 1)).days) - rows.column("ds").cast(pa.int32()).to_numpy().astype(np.int64)
+    order = np.lexsort((item, rows.column("time").to_numpy(), user))
+    weight, group = rows.column("weight").to_numpy()[order], np.full(len(users), -1, np.int64)
+    interactions = Interactions(user[order], item[order], weight, age[order], len(users), len(items), group)
+    return History(interactions, users, items, rows.column("n_events").to_numpy()[order])
+
+
+def _sorted_unique(values: pa.ChunkedArray) -> pa.Array:
+    unique = pc.unique(values)
+    return unique.take(pc.sort_indices(unique))
+
+
+def usual(sessions: pa.Table, column: str, users: pa.Array) -> tuple[list[str], Ints]:
+    """The value of `column` (lang or region) in most of each user's sessions, ties to the first by name.
+
+    Returns the values that occur, sorted, and for each user the place of theirs, −1 without one.
+    """
+    given = sessions.filter(pc.is_valid(sessions.column(column)))
+    values = _sorted_unique(given.column(column))
+    user, value = codes(given.column("user_key"), users), codes(given.column(column), values)
+    if not len(values):
+        return [], np.full(len(users), -1, np.int64)
+    pairs, counts = np.unique(user[user >= 0] * len(values) + value[user >= 0], return_counts=True)
+    owner, choice = pairs // len(values), pairs % len(values)
+    best = np.lexsort((choice, -counts, owner))
+    first = best[np.r_[True, owner[best][1:] != owner[best][:-1]]] if len(best) else best
+    found = np.full(len(users), -1, np.int64)
+    found[owner[first]] = choice[first]
+    return values.to_pylist(), found
+
+
+def item_vectors(history: History, item_ids: pa.ChunkedArray, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors by item code from one vector per text: the mean over an item's texts, a zero row without any."""
+    code = history.item_codes(item_ids)
+    found = np.zeros((len(history.items), vectors.shape[1] if len(vectors) else 1), np.float32)
+    if len(vectors):
+        np.add.at(found, code[code >= 0], vectors[code >= 0])
+        found /= np.maximum(np.bincount(code[code >= 0], minlength=len(found)), 1)[:, None].astype(np.float32)
+    return found

@@ -1,0 +1,165 @@
+"""Every registered recommender: finds what is planted, loses it with its signal, repeats itself; then each one's arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from recsys_core.recommenders import RECOMMENDERS, Interactions
+from recsys_core.recommenders.base import places_from_end, profiles
+from recsys_core.recommenders.content import Content
+from recsys_core.recommenders.popularity import Popularity
+from recsys_core.recommenders.transitions import Transitions
+
+USERS, ITEMS = 60, 40
+
+
+def checkerboard(seed: int = 0) -> Interactions:
+    """Even users meet only even items, odd ones odd items; languages and texts follow the same split."""
+    rng = np.random.default_rng(seed)
+    user = np.repeat(np.arange(USERS), 8)
+    item = np.concatenate([2 * rng.permutation(ITEMS // 2)[:8] + u % 2 for u in range(USERS)])
+    vectors = np.eye(2, 8, dtype=np.float32)[np.arange(ITEMS) % 2] + rng.normal(0, 0.1, (ITEMS, 8)).astype(np.float32)
+    order = rng.permutation(len(user))
+    time = np.tile(np.arange(8), USERS)
+    return Interactions.of(
+        user[order], item[order], np.ones(len(user)), 7 - time[order], time[order], USERS, ITEMS, np.arange(USERS) % 2, vectors
+    )
+
+
+def agreement(name: str, history: Interactions) -> float:
+    """Share of the five best unseen items that are of the user's own colour."""
+    scores = RECOMMENDERS[name]().fit(history).scores(np.arange(USERS))
+    scores[history.seen().toarray() > 0] = -1
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :5]
+    return float((best % 2 == np.arange(USERS)[:, None] % 2).mean())
+
+
+def without_signal(name: str, history: Interactions) -> Interactions:
+    """The history with what the recommender claims to use dealt out at random."""
+    rng = np.random.default_rng(1)
+    if name == "content":
+        assert history.vectors is not None
+        return replace(history, vectors=history.vectors[rng.permutation(ITEMS)])
+    if name == "popularity":
+        return replace(history, group=rng.permutation(history.group))
+    return replace(history, item=rng.permutation(history.item))
+
+
+@pytest.mark.parametrize("name", RECOMMENDERS)
+def test_checkerboard_is_recovered_and_lost_with_its_signal(name: str) -> None:
+    history = checkerboard()
+    assert agreement(name, history) > 0.98
+    assert agreement(name, without_signal(name, history)) < 0.5  # chance: 12 of the 32 unseen items are of the own colour, 0.375
+
+
+@pytest.mark.parametrize("name", RECOMMENDERS)
+def test_contract(name: str) -> None:
+    history = checkerboard()
+    first, second = RECOMMENDERS[name]().fit(history), RECOMMENDERS[name]().fit(checkerboard())
+    users = np.array([5, 0, 5])
+    scores = first.scores(users)
+    assert scores.shape == (3, ITEMS)
+    assert (scores >= 0).all()
+    assert np.array_equal(scores[0], scores[2])
+    assert np.array_equal(scores, second.scores(users))
+    items = scores.argmax(axis=1)
+    evidence = first.evidence(users, items)
+    assert np.array_equal(evidence, second.evidence(users, items))
+    met = history.seen().toarray()
+    assert all(e == -1 or met[u, e] for u, e in zip(users, evidence, strict=True))
+    assert name == "popularity" or (evidence >= 0).all()
+
+
+@pytest.mark.parametrize("name", RECOMMENDERS)
+def test_nothing_known(name: str) -> None:
+    nothing = np.empty(0, np.int64)
+    empty = Interactions.of(nothing, nothing, np.empty(0), nothing, nothing, 2, 3)
+    fitted = RECOMMENDERS[name]().fit(empty)
+    assert fitted.scores(np.array([0, 1])).tolist() == [[0, 0, 0]] * 2
+    assert fitted.evidence(np.array([1]), np.array([2])).tolist() == [-1]
+
+
+@pytest.mark.parametrize("name", ["transitions", "content"])
+def test_evidence_carries_the_most(name: str) -> None:
+    """Taking one item out of the history lowers the score by its contribution; the evidence is the item that costs most."""
+    history = checkerboard()
+    fitted = RECOMMENDERS[name]().fit(history)
+    for user, item in ((3, 17), (8, 22), (9, 21)):
+        profile = fitted.profile[[user]].toarray()[0]  # type: ignore[union-attr]
+        towards = fitted.strength.toarray()[:, item] if isinstance(fitted, Transitions) else fitted.vectors @ fitted.vectors[item]  # type: ignore[union-attr]
+        assert fitted.evidence(np.array([user]), np.array([item])).tolist() == [int((profile * towards).argmax())]
+
+
+def sequence(*items: int, weight: float | list[float] = 1.0, n_items: int = 4, users: int = 1) -> Interactions:
+    """Each user meets the items in this order, one a night."""
+    user, n = np.repeat(np.arange(users), len(items)), len(items)
+    weights = np.tile(np.broadcast_to(np.asarray(weight, float), n), users)
+    time = np.tile(np.arange(n), users)
+    return Interactions.of(user, np.tile(np.array(items), users), weights, n - 1 - time, time, users, n_items)
+
+
+def test_transitions_arithmetic() -> None:
+    history = sequence(0, 1, 2)
+    plain = Transitions(row_power=0, column_power=0).fit(history).strength.toarray()
+    assert plain[0].tolist() == [0, 1, 0.8, 0]  # next, and one further on
+    assert plain[1].tolist() == [0, 0, 1, 0]
+    assert not plain[2:].any()
+    normal = Transitions().fit(history)
+    assert normal.strength[0, 2] == pytest.approx(0.8 / 1.8**0.5 / 1.8**0.3)
+    # profile: item 2 now, 1 one step ago, 0 two steps ago
+    assert normal.scores(np.array([0]))[0, 2] == pytest.approx(0.7 * 1 / 1**0.5 / 1.8**0.3 + 0.49 * 0.8 / 1.8**0.5 / 1.8**0.3)
+
+
+def test_transitions_follow_direction_window_and_liking() -> None:
+    blind = Transitions(directed=False).fit(sequence(0, 1)).strength.toarray()
+    assert blind[1, 0] == blind[0, 1] > 0
+    assert Transitions().fit(sequence(0, 1)).strength[1, 0] == 0
+    assert Transitions(window=1).fit(sequence(0, 1, 2)).strength[0, 2] == 0
+    disliked = Transitions(row_power=0, column_power=0).fit(sequence(0, 1, 2, weight=[1, -3, 1])).strength.toarray()
+    assert disliked[0].tolist() == [0, 0, 1, 0]  # the disliked item in between leaves no trace
+    assert not disliked[1].any()
+    assert Transitions().fit(sequence(1, 1)).strength.nnz == 0
+
+
+def test_transitions_do_not_cross_users() -> None:
+    strength = Transitions(row_power=0, column_power=0).fit(sequence(0, 1, users=2)).strength.toarray()
+    assert strength[0, 1] == 2
+    assert strength.sum() == 2
+
+
+def test_popularity_counts_the_window_by_group_and_backs_off() -> None:
+    # item 0: four users long ago; item 1: two users of group 0 last night; item 2: one user of group 1, disliked by another
+    user, item = np.array([0, 1, 2, 3, 0, 1, 2, 3]), np.array([0, 0, 0, 0, 1, 1, 2, 2])
+    weight, age = np.array([1.0, 1, 1, 1, 1, 1, 1, -3]), np.array([20, 20, 20, 20, 0, 0, 0, 0])
+    history = Interactions.of(user, item, weight, age, -age, 4, 4, np.array([0, 0, 1, -1]))
+    scores = Popularity(window=14, prior=1.0).fit(history).scores(np.arange(4))
+    ever = 1e-3 * np.array([4, 2, 1, 0]) / 7
+    assert scores[0] == pytest.approx(np.array([0, (2 + 2 / 3) / 3, (0 + 1 / 3) / 3, 0]) + ever)
+    assert scores[2] == pytest.approx(np.array([0, (0 + 2 / 3) / 2, (1 + 1 / 3) / 2, 0]) + ever)
+    assert scores[3] == pytest.approx(np.array([0, 2 / 3, 1 / 3, 0]) + ever)
+
+
+def test_popularity_counts_a_user_once_a_night_however_keen() -> None:
+    history = Interactions.of(np.array([0, 1, 2]), np.array([0, 1, 1]), np.array([500.0, 1, 1]), np.zeros(3, int), np.zeros(3, int), 3, 2)
+    assert Popularity().fit(history).in_window.tolist() == [1, 2]
+
+
+def test_content_prefers_the_near_and_knows_nothing_of_the_wordless() -> None:
+    vectors = np.array([[1, 0, 0], [0.9, 0.436, 0], [0, 0, 1], [0, 0, 0]], np.float32)
+    history = replace(sequence(0), vectors=vectors)
+    scores = Content().fit(history).scores(np.array([0]))[0]
+    assert scores[0] == pytest.approx(1)
+    assert scores[1] > scores[2]
+    assert scores[3] == 0
+    assert Content().fit(replace(sequence(3), vectors=vectors)).scores(np.array([0])).tolist() == [[0, 0, 0, 0]]
+
+
+def test_profiles_decay_by_interactions_and_skip_what_was_disliked() -> None:
+    history = sequence(0, 1, 2, 0, weight=[4, -1, 1, 1])
+    assert profiles(history, 0.5, 10).toarray().tolist() == [[1.25, 0, 0.5, 0]]
+    assert profiles(history, 0.5, 2).toarray().tolist() == [[1, 0, 0.5, 0]]
+    assert profiles(history, 1.0, 10, weight_power=0.5).toarray().tolist() == [[3, 0, 1, 0]]
+    assert places_from_end(np.empty(0, np.int64)).tolist() == []

@@ -59,7 +59,8 @@ def function_of(job: Job) -> Callable[..., None]:
 
 def parameters_of(job: Job) -> dict[str, inspect.Parameter]:
     """A job's own keyword parameters, by name."""
-    signature = inspect.signature(function_of(job), eval_str=True)
+    # Job modules import Night for type checkers only, so its name is given here.
+    signature = inspect.signature(function_of(job), eval_str=True, locals={"Night": Night})
     return {n: p for n, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 
@@ -222,7 +223,7 @@ class Runner:
         return found
 
     def topic_models(self, job: str, ds: dt.date) -> list[registry.ModelVersion | None]:
-        """Topic models under which a job runs for ds: the one valid then, and for the tables kept per version those whose window holds ds."""
+        """Topic models under which a job runs for ds: the one valid then, and for tables kept per version those whose window holds ds."""
         valid = registry.valid_for(self.lake, "topics", ds)
         if not any("model_version" in TABLES[t].partition for t in JOBS[job].writes):
             return [valid]
@@ -259,11 +260,13 @@ class Runner:
         if "force" in params:
             params["force"] = force
         function_of(spec)(night, **params)
+        if forgotten := [t for t in spec.writes if t not in night.written]:
+            raise LakeError(f"job {job} did not write {', '.join(forgotten)}, which it declares: write it in {spec.run}, empty if need be")
         counts = ", ".join(f"{t} {m.rows:,}" for t, m in night.written.items())
         self.say(f"{ds.isoformat()} {job}: {time.perf_counter() - started:.1f} s{' – ' + counts if counts else ''}")
 
     def stamp(self, job: str, ds: dt.date, topics: registry.ModelVersion | None, params: dict[str, Any]) -> Stamp:
-        """What a run of the job would be stamped with now: its inputs, and the hash over them, the parameters, settings, models and code."""
+        """What a run of the job would be stamped with now: its inputs, and the hash over them, parameters, settings, models and code."""
         spec, inputs = JOBS[job], self.inputs(job, ds, topics)
         by_model = any("model_version" in TABLES[t].partition for t in (*spec.reads, *spec.writes) if t in TABLES)
         models = {"topics": topics.model_version} if topics and by_model else {}
@@ -308,7 +311,7 @@ class Runner:
     def plan(self, first: dt.date, last: dt.date) -> Iterator[str]:
         """Lines that say what `nights` from first to last would build and why, which later nights that makes stale, and how many of each.
 
-        Only manifests and landing files are read. A partition that will be written again counts as changed, so nothing behind it is forgotten.
+        Only manifests and landing files are read. A partition that will be written again counts as changed, with all that follows from it.
         """
         changed: set[str] = set()
         counts: dict[str, Counter[str]] = {job: Counter() for job in NIGHTLY}

@@ -10,8 +10,8 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-class MissingSecretError(Exception):
-    """USER_KEY_SECRET is not set; the message says how to set it."""
+class SettingError(Exception):
+    """A setting is missing, or names a file that is; the message says which and how to set it."""
 
 
 class Settings(BaseSettings):
@@ -50,15 +50,15 @@ class Settings(BaseSettings):
         return value
 
     def secret(self) -> bytes:
-        """The secret's bytes; MissingSecretError when neither the value nor its file is set, or it is empty."""
+        """The secret's bytes; SettingError when neither the value nor its file is set, or it is empty."""
         value = self.user_key_secret.get_secret_value() if self.user_key_secret else ""
         if not value and self.user_key_secret_file:
             path = Path(self.user_key_secret_file)
             if not path.is_file():
-                raise MissingSecretError(f"USER_KEY_SECRET_FILE names {path}, which is not there")
+                raise SettingError(f"USER_KEY_SECRET_FILE names {path}, which is not there")
             value = path.read_text(encoding="utf-8").strip()
         if not value:
-            raise MissingSecretError(
+            raise SettingError(
                 "USER_KEY_SECRET is not set: export it, or put its file's name into USER_KEY_SECRET_FILE "
                 "(`make demo` generates one into var/demo/settings.env)"
             )
@@ -66,6 +66,9 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Settings of this process; ValueError (pydantic's) names each wrong value."""
-    path = os.environ.get("SETTINGS_FILE", "settings.env")
-    return Settings(_env_file=path if Path(path).is_file() else None)  # type: ignore[call-arg]
+    """Settings of this process; pydantic's ValidationError names each wrong value, SettingError a missing file."""
+    named = os.environ.get("SETTINGS_FILE")
+    if named and not Path(named).exists():
+        raise SettingError(f"SETTINGS_FILE names {named}, which is not there")
+    path = named or "settings.env"
+    return Settings(_env_file=path if Path(path).is_file() else None)

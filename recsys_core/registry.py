@@ -62,13 +62,21 @@ def arrays_from_bytes(data: bytes) -> dict[str, np.ndarray]:
 
 
 def register(lake: Lake, version: ModelVersion, artifacts: dict[str, bytes]) -> ModelVersion:
-    """Store a version with its artefacts; an equal version that is there already keeps its status and is returned."""
+    """Store a version with its artefacts; an equal version that is there already keeps its status and is returned.
+
+    A promoted version never changes: LakeError when the same name comes with other bytes.
+    """
     known = find(lake, version.kind, version.model_version)
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(artifacts.items())}
+    if known is not None and known.status != "candidate" and known.files != hashes:
+        raise LakeError(
+            f"{version.model_version} is in use and equal training gave other bytes (other code?): nights that used it must stay "
+            "as they are; train on another night or with another seed"
+        )
+    for name, data in artifacts.items():  # also when it is known: what was lost or changed on disk comes back
+        lake.write_bytes(f"{version.folder}/{name}", data)
     if known is not None and known.files == hashes:
         return known
-    for name, data in artifacts.items():
-        lake.write_bytes(f"{version.folder}/{name}", data)
     version = replace(version, files=hashes)
     save(lake, version)
     return version

@@ -21,7 +21,10 @@ LOCAL_CONF = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.memory": "2g",
-    "spark.driver.extraJavaOptions": f"{_QUIET} -XX:TieredStopAtLevel=1 -XX:+UseParallelGC -Xss4m -Duser.timezone=UTC",
+    # The first compiler alone is given 48 MiB for its code, which a few nights fill; from then on everything would be interpreted.
+    "spark.driver.extraJavaOptions": (
+        f"{_QUIET} -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseParallelGC -Xss4m -Duser.timezone=UTC"
+    ),
 }
 CONF = {
     "spark.sql.session.timeZone": "UTC",

@@ -230,11 +230,11 @@ def _ready(**values: Any) -> None:
 
     settings, ds = _settings(values, secret=False), values["ds"]
     zone = ZoneInfo(settings.time_zone)
-    end = dt.datetime.combine(ds + dt.timedelta(days=1), dt.time(), zone) + dt.timedelta(seconds=settings.grace_s)
     now = dt.datetime.now(zone)
     if ds > now.date():
         click.echo(f"{ds} is in the future: it is {now:%Y-%m-%d %H:%M} in {settings.time_zone}", err=True)
         sys.exit(1)
+    end = dt.datetime.combine(ds + dt.timedelta(days=1), dt.time(), zone) + dt.timedelta(seconds=settings.grace_s)
     if now < end:
         click.echo(f"{ds} is not over: it ends, grace included, at {end:%Y-%m-%d %H:%M:%S %Z}", err=True)
         sys.exit(EX_TEMPFAIL)

@@ -34,6 +34,7 @@ os.environ |= {
     "PYSPARK_DRIVER_PYTHON": sys.executable,
     "SPARK_LOCAL_IP": "127.0.0.1",
     "SETTINGS_FILE": os.devnull,
+    "AIRFLOW_HOME": str(REPO / "var" / "tests" / "airflow"),  # importing Airflow writes there
 }
 
 

@@ -1,0 +1,1 @@
+"""Airflow DAGs derived from the job registry: nothing here computes, everything runs as `python -m jobs …`."""

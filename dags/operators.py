@@ -1,0 +1,214 @@
+"""From the registry to Airflow: `resolve_ds` says which night a run means, `JobOperator` runs a command, `build_dag` draws."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, date, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from airflow.sdk import DAG, BaseSensorOperator, Param
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+from jobs import ALL, Job, stage_edges, stages
+
+ROOT = Path(__file__).resolve().parents[1]
+LAUNCHER = Path(__file__).with_name("launcher.py")
+EXIT_FAILED, EXIT_USAGE, EXIT_WAIT, EXIT_ABSENT = 1, 2, 75, 99
+GRACE_S = 20.0  # between SIGTERM and SIGKILL
+
+
+def night_zone() -> ZoneInfo:
+    """The time zone whose days are the nights, from the same settings that the commands read."""
+    from jobs.settings import SettingError, load_settings
+
+    try:
+        return ZoneInfo(load_settings().time_zone)
+    except (SettingError, ValueError) as error:
+        raise AirflowFailException(f"The settings are wrong, so no night can be named: {error}") from error
+
+
+def resolve_ds(run: Any) -> str:
+    """The night (YYYY-MM-DD) that a DAG run means; the only place where a run becomes a date.
+
+    An explicit `ds` wins; a scheduled, backfill or asset run means its logical date; a manual run means the last night that ended before
+    its `run_after`, in the configured time zone (the logical date "now" that the UI fills in is ignored). Anything else fails at once.
+    """
+    kind = str(getattr(run.run_type, "value", run.run_type))
+    given = (run.conf or {}).get("ds")
+    if given:
+        try:
+            night = date.fromisoformat(str(given))
+        except ValueError:
+            night = None
+        if night is None or night.isoformat() != given:
+            raise AirflowFailException(f"ds={given!r} is not a calendar date like 2026-03-01: trigger again with a correct one.")
+        return night.isoformat()
+    if kind in ("manual", "operator_triggered"):
+        if run.run_after is not None:
+            return (run.run_after.astimezone(night_zone()).date() - timedelta(days=1)).isoformat()
+    elif run.logical_date is not None:
+        return run.logical_date.astimezone(UTC).date().isoformat()
+    raise AirflowFailException(f"This {kind} run has no date to take a night from: trigger the DAG by hand and fill in ds.")
+
+
+def trigger_of(run: Any) -> str:
+    """How the run came about, as `python -m jobs … --trigger` names it: scheduled, backfill or manual."""
+    kind = str(getattr(run.run_type, "value", run.run_type))
+    return kind if kind in ("scheduled", "backfill") else "manual"
+
+
+class JobOperator(BaseSensorOperator):
+    """Runs `argv` in a session of its own, its output line by line in the task log, and leaves no process behind.
+
+    Exit code 0 is success; 75 reschedules the task, which frees its slot, until `timeout`; 99 (nothing landed for that night) skips it and
+    what follows; 2, and any code in `fatal`, fails it without a retry; every other code fails the try. However the try ends (done, failed,
+    timed out, cleared, marked in the UI, its worker killed), the command's whole process tree gets SIGTERM and 20 s later SIGKILL.
+    """
+
+    template_fields = ("argv",)
+    ui_color = "#dbeafe"
+
+    def __init__(self, *, argv: list[str], fatal: tuple[int, ...] = (EXIT_USAGE,), grace_s: float = GRACE_S, **kwargs: Any) -> None:
+        super().__init__(mode="reschedule", **kwargs)
+        self.argv = argv
+        self.fatal = fatal
+        self.grace_s = grace_s
+        self._process: subprocess.Popen[str] | None = None
+
+    def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
+        """Renders `argv` and drops the words that came out empty: flags that are off."""
+        super().render_template_fields(context, jinja_env)
+        self.argv = [word for word in self.argv if word]
+
+    def poke(self, context: Any) -> bool:
+        """True when the command is done, False when it asks to be started again later."""
+        code, last = self.run_command()
+        if code == 0:
+            return True
+        said = f"{' '.join(self.argv)} exited with {code}: {last}" if last else f"{' '.join(self.argv)} exited with {code}."
+        if code == EXIT_WAIT:
+            self.log.info("Waiting, next try in %.0f s: %s", self.poke_interval, last)
+            return False
+        if code == EXIT_ABSENT:
+            raise AirflowSkipException(said)
+        raise AirflowFailException(said) if code in self.fatal else AirflowException(said)
+
+    def run_command(self) -> tuple[int, str]:
+        """(exit code, last line of output) of the command; a signal n counts as 128 + n."""
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        env |= {"PYSPARK_PYTHON": sys.executable, "PYTHONUNBUFFERED": "1"}
+        command = [sys.executable if word == "python" else word for word in self.argv]
+        last = ""
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), str(self.grace_s), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            cwd=ROOT,
+            env=env,
+            start_new_session=True,  # out of the group that Airflow kills after 5 s: the launcher needs its grace to the end
+        )
+        try:
+            assert self._process.stdout is not None
+            for line in self._process.stdout:
+                line = line.rstrip()
+                self.log.info("%s", line)
+                last = line or last
+            return self._process.wait(), last
+        finally:
+            self.on_kill()
+            self._process.wait()
+
+    def on_kill(self) -> None:
+        """Tells the launcher to stop the process tree; returns at once, because Airflow calls it inside a signal handler."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+
+
+def _stage_doc(registry: Mapping[str, Job], names: list[str]) -> str:
+    jobs = [registry[name] for name in names]
+    writes = dict.fromkeys(table for job in jobs for table in job.writes)
+    reads: dict[str, int] = {}
+    for job in jobs:
+        for table, nights in job.reads.items():
+            if table not in writes or nights > 1:
+                reads[table] = max(nights, reads.get(table, 1))
+    looks = ", ".join(f"`{t}`" + ("" if n == 1 else " (all nights)" if n == ALL else f" ({n} nights)") for t, n in reads.items())
+    steps = "\n".join(f"- **{name}**: {registry[name].help}" for name in names)
+    return (
+        f"{steps}\n\n**Reads** {looks}.  \n**Writes** {', '.join(f'`{t}`' for t in writes) or 'the warehouse or the models'}.\n\n"
+        "**Waiting (up for reschedule)**: an earlier night that this one looks back on is still being built; the log names it.  \n"
+        "**Failed**: the last log line says what is wrong and the remedy. Nothing half-written is visible: what was live before still is. "
+        "After the repair press *Clear task*; finished jobs with equal inputs are skipped."
+    )
+
+
+READY_DOC = (
+    "Looks at the clock and the landing zone only, without Spark: **done** when the night is over (its local end plus the grace "
+    "setting); **waiting** while it is not; **skipped** when nothing was delivered for it; **failed** at once when the date is in the "
+    "future or impossible: then trigger the DAG again with another `ds`."
+)
+
+
+def build_dag(dag_id: str, registry: Mapping[str, Job], *, look_back_wait: timedelta = timedelta(hours=6), **kwargs: Any) -> DAG:
+    """A DAG with the task `ready` and one task per stage of `registry`, its edges from what the jobs read and write."""
+    dag = DAG(
+        dag_id,
+        params={
+            "ds": Param(
+                None,
+                type=["null", "string"],
+                format="date",
+                title="Night (ds)",
+                description="The night to build, as YYYY-MM-DD. Blank: the last night that has ended. "
+                "The logical date above plays no part in a run started by hand.",
+            ),
+            "force": Param(False, type="boolean", title="Rebuild", description="Run every job, also those whose inputs have not changed."),
+        },
+        user_defined_macros={"resolve_ds": resolve_ds, "trigger_of": trigger_of},
+        render_template_as_native_obj=False,
+        catchup=False,
+        default_args={
+            "owner": "nightly-interests",
+            "pool": "default_pool",
+            "retries": 2,
+            "retry_delay": timedelta(minutes=2),  # longer than the grace of a killed try
+            "poke_interval": 60,
+            "timeout": look_back_wait,
+            "execution_timeout": timedelta(hours=6),
+            "do_xcom_push": False,
+        },
+        **kwargs,
+    )
+    night = ["--ds", "{{ resolve_ds(dag_run) }}"]
+    how = ["--trigger", "{{ trigger_of(dag_run) }}", "{{ '--force' if params.force else '' }}"]
+    with dag:
+        ready = JobOperator(
+            task_id="ready",
+            argv=["python", "-m", "jobs", "ready", *night],
+            fatal=(EXIT_FAILED, EXIT_USAGE),
+            timeout=timedelta(hours=30),  # a night triggered in its first hour ends a day later, then comes the grace
+            execution_timeout=timedelta(minutes=2),
+            doc_md=READY_DOC,
+        )
+        tasks = {
+            stage: JobOperator(
+                task_id=stage, argv=["python", "-m", "jobs", "stage", stage, *night, *how], doc_md=_stage_doc(registry, names)
+            )
+            for stage, names in stages(registry).items()
+        }
+        links = stage_edges(registry)
+        for earlier, later in links:
+            tasks[earlier] >> tasks[later]
+        for stage, task in tasks.items():
+            if stage not in {later for _, later in links}:
+                ready >> task
+    return dag

@@ -1,0 +1,208 @@
+"""`make up` as a user meets it: log in with a browser, build a chosen night, backfill a range by command, `make down`; nothing is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from dags.launcher import descendants, processes
+
+REPO = Path(__file__).resolve().parent.parent
+CHROMIUM = shutil.which("chromium")
+SHOTS = REPO / "var" / "ui"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+NIGHTS = ["2026-03-01", "2026-03-02", "2026-03-03"]
+STAGES = ["ready", "facts", "texts", "topics", "interests", "lists", "publish"]
+
+pytestmark = [pytest.mark.ui, pytest.mark.timeout(900)]
+
+
+class Site:
+    """A running `standalone.py up` with its own home, port and a tiny simulated shop."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.home = folder / "airflow"
+        self.warehouse = folder / "warehouse.duckdb"
+        settings = {
+            "LANDING": folder / "landing",
+            "LAKE": folder / "lake",
+            "WAREHOUSE": f"duckdb:///{self.warehouse}",
+            "REPORT": folder / "report",
+            "USER_KEY_SECRET": "a secret of this test",
+            "SPARK_MASTER": "local[2]",
+        }
+        file = folder / "settings.env"
+        file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+        self.env = os.environ | {"AIRFLOW_HOME": str(self.home), "AIRFLOW_PORT": str(self.port), "SETTINGS_FILE": str(file)}
+
+    def call(self, *argv: str, wanted: int = 0) -> str:
+        """What `python argv…` prints; fails unless it exits as wanted."""
+        done = subprocess.run([sys.executable, *argv], env=self.env, cwd=REPO, capture_output=True, text=True, check=False)
+        assert done.returncode == wanted, f"{' '.join(argv)} exited with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def airflow(self, *argv: str) -> Any:
+        """What an `airflow` command prints as JSON, or None."""
+        out = self.call("-m", "airflow", *argv)
+        start = re.search(r"^\[", out, re.MULTILINE)
+        return json.JSONDecoder().raw_decode(out[start.start() :])[0] if start else None
+
+    @property
+    def password(self) -> str:
+        return json.loads((self.home / "passwords.json").read_text())["admin"]
+
+    def wait_for_runs(self, wanted: dict[str, str], within_s: float = 600) -> None:
+        """Waits until every run (by id) has its wanted state; a run that ends otherwise fails with its task logs."""
+        deadline = time.monotonic() + within_s
+        while True:
+            states = {run["run_id"]: run["state"] for run in self.runs()}
+            if all(states.get(run) == state for run, state in wanted.items()):
+                return
+            failed = [run for run in wanted if states.get(run) == "failed"]
+            assert not failed, self.logs(failed[0])
+            assert time.monotonic() < deadline, f"not in time: {states}"
+            time.sleep(3)
+
+    def runs(self) -> list[dict[str, str]]:
+        """The runs of `nightly`."""
+        return self.airflow("dags", "list-runs", "nightly", "-o", "json") or []
+
+    def logs(self, run: str) -> str:
+        """The messages of all task logs of a run."""
+        found = []
+        for path in sorted((self.home / "logs" / "tasks" / "dag_id=nightly" / f"run_id={run}").rglob("*.log")):
+            found += [f"--- {path.parent.name}", *(str(json.loads(line).get("event")) for line in path.read_text().splitlines()[-60:])]
+        return "\n".join(found)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Airflow on a free port over three landed nights; stopped afterwards, and nothing may be left."""
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed (apt-get install chromium): the pages of Airflow are not driven")
+    site = Site(tmp_path_factory.mktemp("site"))
+    size = ["--users", "40", "--items", "60", "--events-per-night", "300"]
+    site.call("-m", "jobs", "simulate", "--start", NIGHTS[0], "--nights", str(len(NIGHTS)), *size)
+    try:
+        said = site.call("docker/standalone.py", "up")
+        assert f"http://127.0.0.1:{site.port}" in said
+        assert site.password in said
+        yield site
+    finally:
+        record = json.loads((site.home / "supervisor.json").read_text())
+        tree = {record["pid"]} | descendants([record["pid"]])
+        site.call("docker/standalone.py", "down")
+        left = {pid: entry for pid, entry in processes().items() if entry[2] not in "ZX"}
+        assert not tree & set(left)
+        assert not [pid for pid, (_, session, _) in left.items() if session == record["pid"]]
+        assert "not running" in site.call("docker/standalone.py", "status", wanted=3)
+
+
+@pytest.fixture(scope="module")
+def page(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A browser page, logged in."""
+    from playwright.sync_api import sync_playwright
+
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch_persistent_context(
+            str(tmp_path_factory.mktemp("browser")), executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1400, "height": 1000}
+        )
+        page = browser.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(f"http://127.0.0.1:{site.port}/")
+        page.fill('input[name="username"]', "admin")
+        page.fill('input[name="password"]', site.password)
+        page.click('button[type="submit"]')
+        page.wait_for_url(lambda url: "/login" not in url)
+        yield page
+        browser.close()
+
+
+def test_up_is_private_and_says_so_the_second_time(site: Site) -> None:
+    for name in ("airflow.cfg", "passwords.json", "supervisor.json"):
+        assert (site.home / name).stat().st_mode & 0o777 == 0o600
+    assert site.home.stat().st_mode & 0o777 == 0o700
+    again = site.call("docker/standalone.py", "up")
+    assert "already running" in again
+    assert site.password not in again
+    listening = {line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"}
+    assert f"0100007F:{site.port:04X}" in listening  # 127.0.0.1, and not 0.0.0.0
+    assert f"00000000:{site.port:04X}" not in listening
+
+
+def test_up_on_a_taken_port_is_one_sentence(site: Site, tmp_path: Path) -> None:
+    env = site.env | {"AIRFLOW_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "docker/standalone.py", "up"], env=env, cwd=REPO, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert f"Port {site.port} of 127.0.0.1 is taken" in done.stderr
+
+
+def test_a_night_chosen_in_the_form_is_built(site: Site, page: Any) -> None:
+    page.goto(f"http://127.0.0.1:{site.port}/dags/nightly")
+    page.get_by_test_id("trigger-dag-button").click()
+    form = page.get_by_role("dialog")
+    form.locator('[name="element_ds"]').fill(NIGHTS[0])
+    page.screenshot(path=SHOTS / "trigger.png")
+    form.get_by_role("button", name="Trigger", exact=True).click()
+    page.wait_for_url(re.compile(r"/runs/manual"))
+    run = page.url.partition("/runs/")[2].partition("?")[0].partition("/")[0]
+    run = run.replace("%3A", ":").replace("%2B", "+")
+    site.wait_for_runs({run: "success"})
+    page.get_by_test_id("state-badge").filter(has_text=re.compile("success", re.IGNORECASE)).first.wait_for()
+    page.screenshot(path=SHOTS / "success.png")
+    tasks = {t["task_id"]: t["state"] for t in site.airflow("tasks", "states-for-dag-run", "nightly", run, "-o", "json")}
+    assert tasks == dict.fromkeys(STAGES, "success")
+    assert f"{NIGHTS[0]} is over and landed" in site.logs(run)  # a line of the job's own, streamed into the task log
+
+
+def test_a_backfill_builds_both_ends_of_its_range(site: Site) -> None:
+    site.call("-m", "airflow", "backfill", "create", "--dag-id", "nightly", "--from-date", NIGHTS[1], "--to-date", NIGHTS[2])
+    runs = {run["run_id"]: run["logical_date"][:10] for run in site.runs() if run["run_id"].startswith("backfill__")}
+    assert sorted(runs.values()) == NIGHTS[1:]
+    site.wait_for_runs(dict.fromkeys(runs, "success"))
+    with duckdb.connect(str(site.warehouse), read_only=True) as db:
+        rows = db.sql("SELECT ds::VARCHAR, string_agg(DISTINCT trigger) FROM publication WHERE is_live GROUP BY ds ORDER BY ds").fetchall()
+    assert rows == [(NIGHTS[0], "manual"), (NIGHTS[1], "backfill"), (NIGHTS[2], "backfill")]
+
+
+def test_a_future_night_fails_at_once_and_an_unlanded_one_is_skipped(site: Site) -> None:
+    for night, run in (("2099-01-01", "future"), ("2026-02-20", "absent")):
+        site.call("-m", "airflow", "dags", "trigger", "nightly", "-r", run, "-c", json.dumps({"ds": night}))
+    site.wait_for_runs({"absent": "success"})
+    deadline = time.monotonic() + 120
+    while (states := {r["run_id"]: r for r in site.runs()})["future"]["state"] != "failed":
+        assert time.monotonic() < deadline, states
+        time.sleep(2)
+    future, absent = (
+        {t["task_id"]: t["state"] for t in site.airflow("tasks", "states-for-dag-run", "nightly", run, "-o", "json")}
+        for run in ("future", "absent")
+    )
+    assert future == dict.fromkeys(STAGES, "upstream_failed") | {"ready": "failed"}
+    assert absent == dict.fromkeys(STAGES, "skipped")
+    assert "2099-01-01 is in the future" in site.logs("future")
+    attempts = list((site.home / "logs" / "tasks" / "dag_id=nightly" / "run_id=future" / "task_id=ready").glob("*.log"))
+    assert [path.name for path in attempts] == ["attempt=1.log"]

@@ -90,8 +90,9 @@ def _show(runner: Runner, ds: dt.date, say: Callable[[str], None]) -> None:
 
         titles = {r["item_id"]: r["title"] for r in runner.lake.read("item", [ds], ["item_id", "title"]).to_pylist()}
         user = rows(
-            """SELECT user_key, summary_en, summary_zh FROM user_profile WHERE ds = :ds AND cold_level = 3
-            ORDER BY n_events_30d DESC, user_key LIMIT 1""",
+            """SELECT p.user_key, p.summary_en, p.summary_zh FROM user_profile p
+            JOIN user_interest i ON i.ds = p.ds AND i.user_key = p.user_key AND i.horizon = '90d' AND i.rank = 1
+            WHERE p.ds = :ds AND p.cold_level = 3 AND p.n_topics >= 3 ORDER BY i.share * i.confidence DESC, p.user_key LIMIT 1""",
             ds=ds,
         )[0]
         say(f"\nUser {user['user_key'][:16]}… on {ds}\n  {user['summary_en']}\n  {user['summary_zh']}")

@@ -42,10 +42,12 @@ class AbsentNightError(LakeError):
 
 @cache
 def code_version() -> str:
-    """Hash of the product's own source, so that a changed rule is a changed run."""
+    """Hash of the source that rows come from, so that a changed rule is a changed run; what only lands, shows or starts is left out."""
     hasher = hashlib.sha256()
     root = Path(__file__).resolve().parent.parent
-    for path in sorted([*(root / "jobs").rglob("*.py"), *(root / "recsys_core").rglob("*.py")]):
+    apart = {root / "jobs" / "__main__.py", root / "jobs" / "demo.py", root / "recsys_core" / "report.py"}
+    apart |= {*(root / "recsys_core" / "simulate").rglob("*.py"), *(root / "recsys_core" / "sources").rglob("*.py")}
+    for path in sorted({*(root / "jobs").rglob("*.py"), *(root / "recsys_core").rglob("*.py")} - apart):
         hasher.update(str(path.relative_to(root)).encode())
         hasher.update(path.read_bytes())
     return hasher.hexdigest()[:16]
@@ -278,7 +280,7 @@ class Runner:
             "encoder": settings.encoder,
         }
         input_hash = digest([job, ds.isoformat(), inputs, config, models, code_version()])
-        # Files delivered after the night may hold late events of it, which makes a new run; but no row is renamed by what is not about its night.
+        # Files delivered after the night may hold late events of it, which is a new run; but what is not about the night renames no row.
         known = [i for i in inputs if not (i[0].startswith("events/ds=") and i[0][10:20] > ds.isoformat())]
         run = digest([job, ds.isoformat(), known, config, models, code_version()])[:10]
         return Stamp(f"{job}-{ds:%Y%m%d}-{run}", input_hash, tuple(inputs), code_version(), models)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,10 @@ def _svg(draw: Callable[[Any], None], size: tuple[float, float]) -> Markup:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    with matplotlib.rc_context({"svg.hashsalt": "nightly-interests", "svg.fonttype": "none", "font.size": 9}):
+    settings = {"svg.hashsalt": "nightly-interests", "svg.fonttype": "none", "font.size": 9}
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        # Text stays text in the file: the reader's fonts draw it, so a glyph that matplotlib's own font lacks is no fault.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure, axes = pyplot.subplots(figsize=size)
         draw(axes)
         for side in ("top", "right"):

@@ -103,7 +103,7 @@ def _check_range(values: dict[str, Any]) -> None:
 
 def _guard(work: Callable[[], None]) -> None:
     """Run; a fault that the user can mend ends in one sentence and its exit code."""
-    from jobs.runner import AbsentNightError, NotBuiltError
+    from jobs.runner import AbsentNightError, NotBuiltError, ParameterError
     from recsys_core.lake import LakeError
 
     try:
@@ -111,6 +111,8 @@ def _guard(work: Callable[[], None]) -> None:
     except NotBuiltError as error:
         click.echo(f"not built yet: {error}", err=True)
         sys.exit(EX_TEMPFAIL)
+    except ParameterError as error:
+        raise click.UsageError(str(error)) from error
     except AbsentNightError as error:
         click.echo(f"absent: {error}", err=True)
         sys.exit(EX_ABSENT)
@@ -132,10 +134,16 @@ def _run(values: dict[str, Any], work: Callable[[Any], None]) -> None:
 
 
 def _click_type(annotation: Any) -> tuple[Any, str]:
-    """(click type, help) of an `Annotated[T, "help"]` parameter; T is int, float, str, bool, date or a Literal."""
-    text = ""
+    """(click type, help) of an `Annotated[T, "help"]` parameter; T is int, float, str, bool, date or a Literal.
+
+    A third item, a `range`, bounds an int.
+    """
+    text, bounds = "", None
     if get_origin(annotation) is typing.Annotated:
-        annotation, text = get_args(annotation)[:2]
+        annotation, text, *rest = get_args(annotation)
+        bounds = rest[0] if rest else None
+    if bounds is not None:
+        return click.IntRange(bounds.start, bounds.stop - 1), text
     if get_origin(annotation) is Literal:
         return click.Choice(get_args(annotation)), text
     return {int: click.INT, float: click.FLOAT, bool: click.BOOL, dt.date: Night()}.get(annotation, click.STRING), text

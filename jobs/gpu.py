@@ -37,9 +37,13 @@ def embed(
     new = sorted(set(texts) - set(elsewhere["text_hash"].to_pylist()) - set(own["text_hash"].to_pylist()))
     hit = 1 - len(new) / len(texts) if texts else 1.0
     say(f"{night.ds.isoformat()} embed: {len(texts):,} distinct texts, {len(new):,} of them new ({hit:.1%} known)")
-    fresh = own.slice(0, 0)
+    fresh, made_by = own.slice(0, 0), {"encoder": space}
+    if manifest := lake.manifest("text_embedding", night.ds, embedding_space=space):
+        made_by = {**manifest.models, **made_by}
     if new:
-        vectors = encoders.load(settings.encoder, settings.device if device == "auto" else device).encode([texts[h] for h in new], say)
+        encoder = encoders.load(settings.encoder, settings.device if device == "auto" else device)
+        made_by["device"] = encoder.device
+        vectors = encoder.encode([texts[h] for h in new], say)
         fresh = pa.table(
             {
                 "ds": pa.repeat(pa.scalar(night.ds, pa.date32()), len(new)),
@@ -49,7 +53,7 @@ def embed(
             },
             schema=TABLES["text_embedding"].arrow_schema(),
         )
-    night.write("text_embedding", pa.concat_tables([own, fresh]))
+    night.write("text_embedding", pa.concat_tables([own, fresh]), **made_by)
 
 
 def assign_topics(night: Night) -> None:

@@ -48,7 +48,9 @@ def profile(night: Night) -> None:
     night.write("user_profile", pa.Table.from_pylist(rows, schema=TABLES["user_profile"].arrow_schema()))
 
 
-def expand(night: Night, *, min_users: Annotated[int, "users that an edge of the topic graph must have been seen with"] = 20) -> None:
+def expand(
+    night: Night, *, min_users: Annotated[int, "users that an edge of the topic graph must have been seen with", range(1, 1_000_001)] = 20
+) -> None:
     """Write interest_edge and user_interest_expansion of the night."""
     import numpy as np
 

@@ -24,10 +24,10 @@ def _facts(night: Night) -> pa.Table:
 def recommend(
     night: Night,
     *,
-    list_size: Annotated[int, "slots of a list"] = 20,
-    active_nights: Annotated[int, "users with an event in so many last nights get a list of their own"] = 90,
-    popularity_nights: Annotated[int, "nights that count for popularity"] = 14,
-    validation_nights: Annotated[int, "last nights that choose the weights of the blend"] = 7,
+    list_size: Annotated[int, "slots of a list", range(1, 1001)] = 20,
+    active_nights: Annotated[int, "users with an event in so many last nights get a list of their own", range(1, 366)] = 90,
+    popularity_nights: Annotated[int, "nights that count for popularity", range(1, 366)] = 14,
+    validation_nights: Annotated[int, "last nights that choose the weights of the blend", range(1, 91)] = 7,
 ) -> None:
     """Write user_topn of the night: a list for every active user, and popular ones for unknown users."""
     from recsys_core import lists
@@ -46,8 +46,8 @@ def recommend(
 def evaluate(
     night: Night,
     *,
-    seed: Annotated[int, "of the resampling behind the intervals"] = 0,
-    popularity_nights: Annotated[int, "nights that count for the popularity baseline"] = 14,
+    seed: Annotated[int, "of the resampling behind the intervals", range(2**31)] = 0,
+    popularity_nights: Annotated[int, "nights that count for the popularity baseline", range(1, 366)] = 14,
 ) -> None:
     """Write eval_metric (the newest earlier lists and interests against tonight) and topn_outcome (seven nights' lists against tonight)."""
     from recsys_core import evaluation

@@ -9,7 +9,7 @@ import inspect
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,10 @@ _NOT_CONFIG = {"device", "trigger"}
 
 class NotBuiltError(LakeError):
     """An earlier night that this one needs is landed but not built yet."""
+
+
+class ParameterError(LakeError):
+    """Parameters of a job that do not go together."""
 
 
 class AbsentNightError(LakeError):
@@ -119,11 +123,12 @@ class Night:
         """Unit vectors of texts by hash, float32 (n, dimensions), whichever night embedded them."""
         return self.runner.vectors.get(hashes)
 
-    def write(self, table: str, rows: pa.Table | DataFrame) -> Manifest:
-        """Write tonight's partition of a table that the job declares."""
+    def write(self, table: str, rows: pa.Table | DataFrame, **made_by: str) -> Manifest:
+        """Write tonight's partition of a table that the job declares; `made_by` adds to the models that its manifest names."""
         if table not in JOBS[self.job].writes:
             raise LakeError(f"job {self.job} does not declare that it writes {table}: add it to its line in jobs/__init__.py")
-        self.written[table] = self.lake.write(table, self.ds, rows, self.stamp, **self._parts(table))
+        stamp = replace(self.stamp, models=self.stamp.models | made_by)
+        self.written[table] = self.lake.write(table, self.ds, rows, stamp, **self._parts(table))
         return self.written[table]
 
     def _parts(self, table: str) -> dict[str, str]:

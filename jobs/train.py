@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import orjson
 
 from jobs import WINDOW
+from jobs.runner import Night, ParameterError
 from recsys_core import registry
 from recsys_core.lake import LakeError, canonical_json, digest
-
-if TYPE_CHECKING:
-    from jobs.runner import Night
 
 _ONE_DAY = dt.timedelta(days=1)
 
@@ -22,19 +20,19 @@ _ONE_DAY = dt.timedelta(days=1)
 def fit_topics(
     night: Night,
     *,
-    k_min: Annotated[int, "fewest topics to try (a small catalogue lowers it)"] = 20,
-    k_max: Annotated[int, "most topics to try"] = 200,
-    seed: Annotated[int, "seed of all that is drawn"] = 0,
-    train_nights: Annotated[int, "nights of training data, the last one included, 90 at most"] = WINDOW,
-    max_reviews: Annotated[int, "reviews whose words LDA and the keywords' coherence look at"] = 5_000,
+    k_min: Annotated[int, "fewest topics to try (a small catalogue lowers it)", range(2, 1001)] = 20,
+    k_max: Annotated[int, "most topics to try", range(2, 1001)] = 200,
+    seed: Annotated[int, "seed of all that is drawn", range(2**31)] = 0,
+    train_nights: Annotated[int, "nights of training data, the last one included", range(1, WINDOW + 1)] = WINDOW,
+    max_reviews: Annotated[int, "reviews whose words LDA and the keywords' coherence look at", range(1_000_000)] = 5_000,
     force: bool = False,
 ) -> None:
     """Register a k-means and an LDA version trained on the nights up to ds, as candidates valid from the next night."""
     from recsys_core.encoders import space_of
     from recsys_core.topics import tables, training
 
-    if not 2 <= k_min <= k_max:
-        raise RuntimeError(f"k_min is {k_min} and k_max {k_max}: 2 ≤ k_min ≤ k_max is needed")
+    if k_min > k_max:
+        raise ParameterError(f"--k-min {k_min} is more than --k-max {k_max}")
     ds, lake, say, space = night.ds.isoformat(), night.lake, night.runner.say, space_of(night.settings.encoder)
     nights = night.nights("item_text", max(train_nights, 1))
     if not nights:
@@ -53,7 +51,9 @@ def fit_topics(
         k, silhouettes = training.number_of_topics(data, k_min, k_max, seed)
         counts = f"{len(data.items):,} item texts, {len(data.reviews):,} reviews"
         say(f"{ds} fit_topics: {counts}: {k} topics (silhouette {silhouettes[k]:.3f})")
-        known = params | {"k": k, "silhouette": {str(n): s for n, s in silhouettes.items()}}
+        embedded = [m for d in nights if (m := lake.manifest("text_embedding", d, embedding_space=space))]
+        devices = sorted({m.models["device"] for m in embedded if "device" in m.models})
+        known = params | {"k": k, "silhouette": {str(n): s for n, s in silhouettes.items()}, "embedding_devices": devices}
         proto = registry.ModelVersion(
             "", "", nights[0].isoformat(), ds, (night.ds + _ONE_DAY).isoformat(), known, fingerprint, night.stamp.code, space
         )

@@ -22,8 +22,9 @@ _SQL = {
     "topics": """SELECT t.topic_id, t.label_en, t.label_zh, CAST(t.keywords AS VARCHAR) AS keywords, count(*) AS n_users,
         sum(i.score) AS mass FROM user_interest i JOIN topic t ON t.topic_id = i.topic_id WHERE i.ds = :ds AND i.horizon = '90d'
         GROUP BY t.topic_id, t.label_en, t.label_zh, CAST(t.keywords AS VARCHAR) ORDER BY n_users DESC, t.topic_id""",
-    "people": """SELECT user_key, lifecycle, n_events_30d, summary_en, summary_zh FROM user_profile
-        WHERE ds = :ds AND n_topics > 0 ORDER BY n_events_30d DESC, user_key LIMIT 3""",
+    "people": """SELECT p.user_key, p.lifecycle, p.n_events_30d, p.summary_en, p.summary_zh FROM user_profile p
+        JOIN user_interest i ON i.ds = p.ds AND i.user_key = p.user_key AND i.horizon = '90d' AND i.rank = 1
+        WHERE p.ds = :ds AND p.n_topics >= 3 ORDER BY i.share * i.confidence DESC, p.user_key LIMIT 3""",
     "interests": """SELECT i.user_key, t.label_en AS label, i.share, i.lift, i.confidence, CAST(i.evidence AS VARCHAR) AS evidence
         FROM user_interest i JOIN topic t ON t.topic_id = i.topic_id
         WHERE i.ds = :ds AND i.horizon = '90d' AND i.rank <= 4 ORDER BY i.user_key, i.rank""",

@@ -23,6 +23,7 @@ class TextEncoder(Protocol):
     """What an encoder's class offers."""
 
     dimensions: int
+    device: str  # where it runs: cpu or cuda
 
     def encode(self, texts: Sequence[str], say: Callable[[str], None] | None = None) -> np.ndarray:
         """Unit vectors of the texts, float16, shape (len(texts), dimensions), in their order."""

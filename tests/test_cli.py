@@ -78,11 +78,19 @@ def test_help_of_every_command_lists_every_parameter_with_a_text(name: str) -> N
         assert {"--ds", "--landing", "--lake", "--warehouse", "--force"} <= {p.opts[0] for p in command.params}
 
 
+@pytest.mark.parametrize("value", ["0", "-3", "many"])
+def test_a_value_out_of_range_is_a_usage_error(value: str) -> None:
+    result = call("recommend", "--ds", "2026-03-02", "--list-size", value)
+    assert result.exit_code == 2
+    assert "--list-size" in result.output
+    assert "Traceback" not in result.output
+
+
 def test_help_of_a_job_says_what_it_reads_and_writes() -> None:
     result = call("expand", "--help")
     output = " ".join(result.output.split())
     assert "Reads user_interest, user_topic_day; writes user_interest_expansion, interest_edge." in output
-    assert re.search(r"--min-users INTEGER users that an edge .* \[default 20\]", output)
+    assert re.search(r"--min-users INTEGER RANGE users that an edge .* \[default 20\]", output)
 
 
 # -- wrong usage: 2, a sentence, no trace ------------------------------------------------------------------------------------------

@@ -62,9 +62,12 @@ def query(sql: str, params: dict[str, Any]) -> pa.Table:
 def test_the_page_is_self_contained_and_escapes_text(tmp_path: Path) -> None:
     page = write_report(query, D, tmp_path)
     html = page.read_text(encoding="utf-8")
-    assert "<script" not in html and "&lt;script&gt;alert(1)" in html
+    assert "<script" not in html
+    assert "&lt;script&gt;alert(1)" in html
     assert not [word for word in ("src=", "@import", "url(http") if word in html]
-    assert "0.3125" in html and "喜欢茶" in html and "recommend-x" in html
+    assert "0.3125" in html
+    assert "喜欢茶" in html
+    assert "recommend-x" in html
     assert page.name in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
@@ -78,4 +81,5 @@ def test_a_night_without_rows_still_has_a_page(tmp_path: Path) -> None:
         return pa.Table.from_pylist(rows)
 
     html = write_report(nothing, D, tmp_path).read_text(encoding="utf-8")
-    assert "no model valid yet" in html and "no earlier night" in html
+    assert "no model valid yet" in html
+    assert "no earlier night" in html

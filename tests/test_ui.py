@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import duckdb
 import pytest
 
 from dags.launcher import descendants, processes
+from recsys_core.tables import TABLES
+from recsys_core.warehouse import connect
 
 REPO = Path(__file__).resolve().parent.parent
 CHROMIUM = shutil.which("chromium")
@@ -44,6 +47,7 @@ class Site:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
+        self.folder = folder
         self.home = folder / "airflow"
         self.warehouse = folder / "warehouse.duckdb"
         settings = {
@@ -74,26 +78,26 @@ class Site:
     def password(self) -> str:
         return json.loads((self.home / "passwords.json").read_text())["admin"]
 
-    def wait_for_runs(self, wanted: dict[str, str], within_s: float = 600) -> None:
+    def wait_for_runs(self, wanted: dict[str, str], within_s: float = 600, dag: str = "nightly") -> None:
         """Waits until every run (by id) has its wanted state; a run that ends otherwise fails with its task logs."""
         deadline = time.monotonic() + within_s
         while True:
-            states = {run["run_id"]: run["state"] for run in self.runs()}
+            states = {run["run_id"]: run["state"] for run in self.runs(dag)}
             if all(states.get(run) == state for run, state in wanted.items()):
                 return
             failed = [run for run in wanted if states.get(run) == "failed"]
-            assert not failed, self.logs(failed[0])
+            assert not failed, self.logs(failed[0], dag)
             assert time.monotonic() < deadline, f"not in time: {states}"
             time.sleep(3)
 
-    def runs(self) -> list[dict[str, str]]:
-        """The runs of `nightly`."""
-        return self.airflow("dags", "list-runs", "nightly", "-o", "json") or []
+    def runs(self, dag: str = "nightly") -> list[dict[str, str]]:
+        """The runs of a DAG."""
+        return self.airflow("dags", "list-runs", dag, "-o", "json") or []
 
-    def logs(self, run: str) -> str:
+    def logs(self, run: str, dag: str = "nightly") -> str:
         """The messages of all task logs of a run."""
         found = []
-        for path in sorted((self.home / "logs" / "tasks" / "dag_id=nightly" / f"run_id={run}").rglob("*.log")):
+        for path in sorted((self.home / "logs" / "tasks" / f"dag_id={dag}" / f"run_id={run}").rglob("*.log")):
             found += [f"--- {path.parent.name}", *(str(json.loads(line).get("event")) for line in path.read_text().splitlines()[-60:])]
         return "\n".join(found)
 
@@ -187,6 +191,21 @@ def test_a_backfill_builds_both_ends_of_its_range(site: Site) -> None:
     with duckdb.connect(str(site.warehouse), read_only=True) as db:
         rows = db.sql("SELECT ds::VARCHAR, string_agg(DISTINCT trigger) FROM publication WHERE is_live GROUP BY ds ORDER BY ds").fetchall()
     assert rows == [(NIGHTS[0], "manual"), (NIGHTS[1], "backfill"), (NIGHTS[2], "backfill")]
+    # The same nights from the command line, in a place of their own, give the same rows.
+    other = f"duckdb:///{site.folder / 'other.duckdb'}"
+    site.call("-m", "jobs", "nights", "--from", NIGHTS[0], "--to", NIGHTS[2], "--lake", str(site.folder / "other"), "--warehouse", other)
+    with connect(f"duckdb:///{site.warehouse}") as by_airflow, connect(other) as by_command:
+        for table in [t for t in TABLES.values() if t.warehouse and t.by_night and t.name != "publication"]:
+            for night in map(date.fromisoformat, NIGHTS):
+                assert by_airflow.checksum(table.name, night) == by_command.checksum(table.name, night), (table.name, night)
+
+
+def test_training_registers_a_version_for_the_next_night(site: Site) -> None:
+    site.call("-m", "airflow", "dags", "trigger", "training", "-r", "by-hand", "-c", json.dumps({"ds": NIGHTS[1]}))
+    site.wait_for_runs({"by-hand": "success"}, dag="training")
+    with duckdb.connect(str(site.warehouse), read_only=True) as db:
+        rows = db.sql("SELECT kind, status, train_to::VARCHAR, valid_from_ds::VARCHAR FROM model_version ORDER BY kind").fetchall()
+    assert rows == [("topics", "champion", NIGHTS[1], NIGHTS[2]), ("topics_lda", "candidate", NIGHTS[1], NIGHTS[2])]
 
 
 def test_a_future_night_fails_at_once_and_an_unlanded_one_is_skipped(site: Site) -> None:

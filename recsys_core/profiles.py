@@ -45,14 +45,14 @@ def _nano_sum(value: Column) -> Column:
     return F.sum(F.round(value).cast("bigint"))
 
 
-def _by_horizon(frame: DataFrame, keys: Sequence[str], ds: dt.date, columns: dict[str, Column]) -> DataFrame:
-    """Decayed sums (billionths) of `columns`, one row per key and horizon."""
-    sums = [_nano_sum(_decay(ds, h) * c).alias(f"{n}_{name}") for name, h in HORIZONS.items() for n, c in columns.items()]
-    wide = frame.groupBy(*keys).agg(*sums)
+def _by_horizon(frame: DataFrame, keys: Sequence[str], ds: dt.date, decayed: Sequence[str], plain: dict[str, Column]) -> DataFrame:
+    """One row per key and horizon, in one aggregation: decayed sums (billionths) of the columns `decayed`, and the aggregates `plain`."""
+    sums = [_nano_sum(_decay(ds, h) * F.col(n)).alias(f"{n}_{name}") for name, h in HORIZONS.items() for n in decayed]
+    wide = frame.groupBy(*keys).agg(*sums, *(c.alias(n) for n, c in plain.items()))
     rows = F.explode(
-        F.array(*(F.struct(F.lit(name).alias("horizon"), *(F.col(f"{n}_{name}").alias(n) for n in columns)) for name in HORIZONS))
+        F.array(*(F.struct(F.lit(name).alias("horizon"), *(F.col(f"{n}_{name}").alias(n) for n in decayed)) for name in HORIZONS))
     )
-    return wide.select(*keys, rows.alias("_")).select(*keys, "_.*")
+    return wide.select(*keys, *plain, rows.alias("_")).select(*keys, *plain, "_.*")
 
 
 def scores(user_topic_day: DataFrame, ds: dt.date, window: int = 90) -> DataFrame:
@@ -67,22 +67,22 @@ def scores(user_topic_day: DataFrame, ds: dt.date, window: int = 90) -> DataFram
     objections = sum((F.col(f"mass_{t}_micro") for t in _OBJECTIONS), F.lit(0))
     net = opinions - objections - F.col("mass_low_rated_micro")
     stated = opinions + objections - F.col("mass_low_rated_micro")
-    seen = user_topic_day.groupBy("user_key", "topic_id").agg(
-        F.min("ds").alias("first_seen_ds"),
-        F.max("ds").alias("last_seen_ds"),
-        F.sum(F.when(recent, F.col("n_events")).otherwise(0)).alias("n_events"),
-        F.sum(F.when(recent, net).otherwise(0)).alias("_net"),
-        F.sum(F.when(recent, stated).otherwise(0)).alias("_all"),
+    mass = user_topic_day.withColumns(
+        {
+            "score_nano": F.when(recent, weighted("mass", "_micro") * 1000).otherwise(0.0),
+            "n_eff_nano": F.when(recent, F.col("mass_micro") * F.lit(1000.0)).otherwise(0.0),
+        }
     )
-    mass = {"score_nano": weighted("mass", "_micro") * 1000, "n_eff_nano": F.col("mass_micro") * F.lit(1000.0)}
-    decayed = _by_horizon(user_topic_day.where(recent), ("user_key", "topic_id"), ds, mass)
+    plain = {
+        "first_seen_ds": F.min("ds"),
+        "last_seen_ds": F.max("ds"),
+        "n_events": F.sum(F.when(recent, F.col("n_events")).otherwise(0)),
+        "_net": F.sum(F.when(recent, net).otherwise(0)),
+        "_all": F.sum(F.when(recent, stated).otherwise(0)),
+    }
+    sums = _by_horizon(mass, ("user_key", "topic_id"), ds, ("score_nano", "n_eff_nano"), plain)
     sentiment = F.when(F.col("_all") > 0, F.round(F.col("_net") / F.col("_all"), 6))
-    return (
-        decayed.where(F.round(F.col("score_nano") / NANO, 6) > 0)
-        .join(seen, ["user_key", "topic_id"])
-        .withColumn("sentiment", sentiment)
-        .drop("_net", "_all")
-    )
+    return sums.where(F.round(F.col("score_nano") / NANO, 6) > 0).withColumn("sentiment", sentiment).drop("_net", "_all")
 
 
 def evidence(user_item_day: DataFrame, item_topic: DataFrame, ds: dt.date) -> DataFrame:
@@ -91,11 +91,8 @@ def evidence(user_item_day: DataFrame, item_topic: DataFrame, ds: dt.date) -> Da
     An item's weight is the same decayed sum as the score, over this item's events alone, with the topics that the item had on each night.
     """
     held = user_item_day.join(F.broadcast(item_topic.select("ds", "item_id", "topic_id", F.col("weight").alias("p"))), ["ds", "item_id"])
-    parts = held.withColumn("_w", weighted("n") * F.col("p") * F.lit(float(NANO)))
-    events = parts.groupBy("user_key", "topic_id", "item_id").agg(F.sum("n_events").alias("n_events"))
-    by_item = _by_horizon(parts, ("user_key", "topic_id", "item_id"), ds, {"weight_nano": F.col("_w")}).join(
-        events, ["user_key", "topic_id", "item_id"]
-    )
+    parts = held.withColumn("weight_nano", weighted("n") * F.col("p") * F.lit(float(NANO)))
+    by_item = _by_horizon(parts, ("user_key", "topic_id", "item_id"), ds, ("weight_nano",), {"n_events": F.sum("n_events")})
     order = Window.partitionBy("user_key", "topic_id", "horizon").orderBy(F.col("weight").desc(), "item_id")
     ranked = by_item.withColumn("weight", F.round(F.col("weight_nano") / NANO, 6)).withColumn("_r", F.row_number().over(order))
     entry = F.struct("_r", F.struct("item_id", "n_events", "weight").alias("entry"))

@@ -49,7 +49,7 @@ def code_version() -> str:
     """Hash of the source that rows come from, so that a changed rule is a changed run; what only lands, shows or starts is left out."""
     hasher = hashlib.sha256()
     root = Path(__file__).resolve().parent.parent
-    apart = {root / "jobs" / "__main__.py", root / "jobs" / "demo.py", root / "recsys_core" / "report.py"}
+    apart = {*(root / "jobs" / name for name in ("__main__.py", "options.py", "tools.py", "demo.py")), root / "recsys_core" / "report.py"}
     apart |= {*(root / "recsys_core" / "simulate").rglob("*.py"), *(root / "recsys_core" / "sources").rglob("*.py")}
     for path in sorted({*(root / "jobs").rglob("*.py"), *(root / "recsys_core").rglob("*.py")} - apart):
         hasher.update(str(path.relative_to(root)).encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import numpy as np
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 # A user holds a topic once its mass reaches one whole event.
@@ -29,25 +29,11 @@ def cooccurrence(user_topic_day: DataFrame, ds: dt.date, min_users: int) -> Data
     pairs = of_user.select(F.explode("topics").alias("a"), "topics").select("a", F.explode("topics").alias("b")).where("a <= b")
     counts = pairs.groupBy("a", "b").agg(F.count("*").alias("n"))
     single = counts.where("a = b").select(F.col("a").alias("t"), F.col("n").alias("n_t"))
-    total = of_user.agg(F.count("*").alias("users"))
     lift = F.col("n") * F.col("users") / (F.col("n_a") * F.col("n_b"))
     share = F.col("n") / F.col("users")
     npmi = F.when(share < 1, F.log(lift) / -F.log(share)).otherwise(F.lit(1.0))
-    return (
-        counts.where((F.col("a") < F.col("b")) & (F.col("n") >= min_users))
-        .join(F.broadcast(single.select(F.col("t").alias("a"), F.col("n_t").alias("n_a"))), "a")
-        .join(F.broadcast(single.select(F.col("t").alias("b"), F.col("n_t").alias("n_b"))), "b")
-        .crossJoin(F.broadcast(total))
-        .select(
-            F.col("a").alias("src_topic_id"),
-            F.col("b").alias("dst_topic_id"),
-            F.lit("cooccur").alias("relation"),
-            F.lit(False).alias("directed"),
-            F.col("n").alias("n_users"),
-            F.round(npmi, 6).alias("weight"),
-            F.round(lift, 6).alias("lift"),
-        )
-    )
+    pairs = counts.where((F.col("a") < F.col("b")) & (F.col("n") >= min_users))
+    return _edges(pairs, single, of_user, "cooccur", directed=False, weight=npmi, lift=lift)
 
 
 def transitions(user_topic_day: DataFrame, min_users: int) -> DataFrame:
@@ -64,22 +50,29 @@ def transitions(user_topic_day: DataFrame, min_users: int) -> DataFrame:
         .groupBy(F.col("a.topic_id").alias("a"), F.col("b.topic_id").alias("b"))
         .agg(F.count("*").alias("n"))
     )
-    single = first.groupBy("topic_id").agg(F.count("*").alias("n_t"))
-    total = of_user.agg(F.count("*").alias("users"))
+    single = first.groupBy(F.col("topic_id").alias("t")).agg(F.count("*").alias("n_t"))
     weight = F.col("n") / F.col("n_a")
+    lift = weight * F.col("users") / F.col("n_b")
+    return _edges(counts.where(F.col("n") >= min_users), single, of_user, "transition", directed=True, weight=weight, lift=lift)
+
+
+def _edges(
+    pairs: DataFrame, single: DataFrame, of_user: DataFrame, relation: str, *, directed: bool, weight: Column, lift: Column
+) -> DataFrame:
+    """Edges of pairs (a, b, n), with each topic's own count (single: t, n_t) and the number of users at hand as n_a, n_b and users."""
+    total = of_user.agg(F.count("*").alias("users"))
     return (
-        counts.where(F.col("n") >= min_users)
-        .join(F.broadcast(single.select(F.col("topic_id").alias("a"), F.col("n_t").alias("n_a"))), "a")
-        .join(F.broadcast(single.select(F.col("topic_id").alias("b"), F.col("n_t").alias("n_b"))), "b")
+        pairs.join(F.broadcast(single.select(F.col("t").alias("a"), F.col("n_t").alias("n_a"))), "a")
+        .join(F.broadcast(single.select(F.col("t").alias("b"), F.col("n_t").alias("n_b"))), "b")
         .crossJoin(F.broadcast(total))
         .select(
             F.col("a").alias("src_topic_id"),
             F.col("b").alias("dst_topic_id"),
-            F.lit("transition").alias("relation"),
-            F.lit(True).alias("directed"),
+            F.lit(relation).alias("relation"),
+            F.lit(directed).alias("directed"),
             F.col("n").alias("n_users"),
             F.round(weight, 6).alias("weight"),
-            F.round(weight * F.col("users") / F.col("n_b"), 6).alias("lift"),
+            F.round(lift, 6).alias("lift"),
         )
     )
 

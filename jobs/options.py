@@ -1,0 +1,172 @@
+"""What all commands share: typed options, settings with the command line on top, and faults as exit codes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import sys
+import typing
+from collections.abc import Callable
+from typing import Any, Literal, get_args, get_origin
+
+import click
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+
+from jobs import NIGHTLY
+from jobs.settings import SettingError, Settings, load_settings
+
+EX_TEMPFAIL, EX_ABSENT = 75, 99
+TRIGGERS = ("scheduled", "manual", "backfill", "intraday", "erasure")
+
+
+class Night(click.ParamType):
+    """A date written YYYY-MM-DD."""
+
+    name = "YYYY-MM-DD"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dt.date:
+        """The date, or a usage error."""
+        if isinstance(value, dt.date):
+            return value
+        try:
+            if not re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):  # fromisoformat takes week dates and more
+                raise ValueError
+            return dt.date.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no date of the form 2026-01-31", param, ctx)
+
+
+SETTING_OPTIONS = ("landing", "lake", "warehouse")
+
+
+# Commands that need only some of them.
+OPTIONS_OF: dict[str, tuple[str, ...]] = {
+    "simulate": ("landing",),
+    "land": ("landing",),
+    "ready": ("landing",),
+    "query": ("warehouse",),
+    "report": ("warehouse",),
+}
+
+
+def settings_options(command: click.Command, names: tuple[str, ...] = SETTING_OPTIONS) -> None:
+    for name in names:
+        text = Settings.model_fields[name].description or ""
+        command.params.append(click.Option([f"--{name}"], metavar="URI", help=f"{text} [setting {name.upper()}]"))
+
+
+def settings_of(values: dict[str, Any], secret: bool = True) -> Settings:
+    """Settings with the command line's values on top; wrong or missing ones are usage errors."""
+    try:
+        loaded = load_settings()
+        given = {k: v for k in (*SETTING_OPTIONS, "device", "encoder") if (v := values.get(k))}
+        loaded = Settings.model_validate(loaded.model_dump() | given)
+        if secret:
+            loaded.secret()
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+        raise click.UsageError(faults) from error
+    except (SettingError, SettingsError) as error:
+        raise click.UsageError(str(error)) from error
+    _check_places(loaded)
+    return loaded
+
+
+def _check_places(loaded: Settings) -> None:
+    """A usage error for a URL that no installed file system knows, or an encoder that is not registered."""
+    from fsspec.core import url_to_fs
+
+    from recsys_core.encoders import ENCODERS
+
+    for name in ("landing", "lake"):
+        try:
+            url_to_fs(getattr(loaded, name))
+        except (ValueError, ImportError) as error:
+            raise click.UsageError(f"{name.upper()}: {getattr(loaded, name)}: {error}") from error
+    if loaded.encoder not in ENCODERS:
+        raise click.UsageError(f"ENCODER: no encoder is named {loaded.encoder!r}; there are {', '.join(ENCODERS)}")
+
+
+def check_range(values: dict[str, Any]) -> None:
+    if values["first"] and values["last"] and values["first"] > values["last"]:
+        raise click.UsageError(f"--from {values['first']} is after --to {values['last']}")
+
+
+def guard(work: Callable[[], None]) -> None:
+    """Run; a fault that the user can mend ends in one sentence and its exit code."""
+    from jobs.runner import AbsentNightError, NotBuiltError, ParameterError
+    from recsys_core.lake import LakeError
+
+    try:
+        work()
+    except NotBuiltError as error:
+        click.echo(f"not built yet: {error}", err=True)
+        sys.exit(EX_TEMPFAIL)
+    except ParameterError as error:
+        raise click.UsageError(str(error)) from error
+    except AbsentNightError as error:
+        click.echo(f"absent: {error}", err=True)
+        sys.exit(EX_ABSENT)
+    except (LakeError, OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and type(error) is not RuntimeError:
+            raise
+        click.echo(f"failed: {error}", err=True)
+        sys.exit(1)
+
+
+def run(values: dict[str, Any], work: Callable[[Any], None]) -> None:
+    from jobs.runner import Runner
+
+    runner = Runner(settings_of(values), say=lambda line: click.echo(line))
+    try:
+        guard(lambda: work(runner))
+    finally:
+        runner.close()
+
+
+def click_type(annotation: Any) -> tuple[Any, str]:
+    """(click type, help) of an `Annotated[T, "help"]` parameter; T is int, float, str, bool, date or a Literal.
+
+    A third item, a `range`, bounds an int.
+    """
+    text, bounds = "", None
+    if get_origin(annotation) is typing.Annotated:
+        annotation, text, *rest = get_args(annotation)
+        bounds = rest[0] if rest else None
+    if bounds is not None:
+        return click.IntRange(bounds.start, bounds.stop - 1), text
+    if get_origin(annotation) is Literal:
+        return click.Choice(get_args(annotation)), text
+    return {int: click.INT, float: click.FLOAT, bool: click.BOOL, dt.date: Night()}.get(annotation, click.STRING), text
+
+
+def force_option() -> click.Option:
+    return click.Option(["--force"], is_flag=True, help="rebuild even when an equal run is live")
+
+
+def trigger_option() -> click.Option:
+    return click.Option(["--trigger"], type=click.Choice(TRIGGERS), default="manual", show_default=True, help="what started the run")
+
+
+def ds_option() -> click.Option:
+    return click.Option(["--ds"], type=Night(), required=True, help="the night")
+
+
+def _jobs_list(ctx: click.Context, param: click.Parameter, value: str) -> list[str]:
+    names = [n.strip() for n in value.split(",") if n.strip()]
+    unknown = [n for n in names if n not in NIGHTLY]
+    if unknown:
+        raise click.BadParameter(f"no nightly job {', '.join(unknown)}; there are {', '.join(NIGHTLY)}")
+    return names
+
+
+def range_options(first_help: str = "first night", last_help: str = "last night, included", required: bool = True) -> list[click.Parameter]:
+    return [
+        click.Option(["--from", "first"], type=Night(), required=required, help=first_help),
+        click.Option(["--to", "last"], type=Night(), required=required, help=last_help),
+    ]
+
+
+def jobs_option() -> click.Option:
+    return click.Option(["--jobs"], default=",".join(NIGHTLY), callback=_jobs_list, help="only these, comma-separated [default all]")

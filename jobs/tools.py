@@ -1,0 +1,109 @@
+"""Commands beside the jobs: simulate, land, query, report, demo, generate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.options import check_range, guard, settings_of
+
+
+def simulate(**values: Any) -> None:
+    """Simulate a shop into the landing zone and print its counts."""
+    from recsys_core.simulate import simulate
+
+    def work() -> None:
+        landing = values["landing"] or settings_of(values, secret=False).landing
+        shop = {k: values[k] for k in ("start", "nights", "users", "items", "events_per_night", "seed", "text_share", "dirt")}
+        try:
+            counts = simulate(landing, **shop, progress=click.echo)
+        except ValueError as error:  # arguments that do not go together
+            raise click.UsageError(str(error)) from error
+        click.echo(", ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in counts.items()))
+
+    guard(work)
+
+
+def land(**values: Any) -> None:
+    """Land a data set and print what was read, landed and refused."""
+    from recsys_core.sources import SOURCES, SourceError, land
+
+    check_range(values)
+    if values["source"] not in SOURCES:
+        raise click.UsageError(f"no source {values['source']!r}; there are {', '.join(SOURCES)}")
+
+    def work() -> None:
+        target = values["landing"] or settings_of(values, secret=False).landing
+        try:
+            report = land(values["source"], values["input"], target, values["first"], values["last"], progress=_rows_read)
+        except SourceError as error:
+            raise RuntimeError(str(error)) from error
+        click.echo(str(report))
+
+    guard(work)
+
+
+def _rows_read(count: int) -> None:
+    if count % 100_000 == 0:
+        click.echo(f"{count:,} rows read")
+
+
+def report(**values: Any) -> None:
+    """Write the page of a published night and print its path."""
+    from recsys_core.report import write_report
+    from recsys_core.warehouse import connect
+
+    settings = settings_of(values, secret=False)
+
+    def work() -> None:
+        with connect(settings.warehouse) as warehouse:
+            click.echo(str(write_report(warehouse.query, values["ds"], Path(settings.report))))
+
+    guard(work)
+
+
+def query(**values: Any) -> None:
+    """Run a stored or given query and print its rows as a table."""
+    from recsys_core.warehouse import connect
+
+    root = Path(__file__).resolve().parent.parent / "sql" / "queries"
+    path = next((p for p in (Path(values["name"]), root / f"{values['name']}.sql") if p.is_file()), None)
+    if path is None:
+        raise click.UsageError(
+            f"no file {values['name']!r} and no such query in sql/queries: {', '.join(sorted(p.stem for p in root.glob('*.sql')))}"
+        )
+    settings, params = settings_of(values, secret=False), {}
+    for pair in values["param"]:
+        key, sign, value = pair.partition("=")
+        if not sign:
+            raise click.UsageError(f"--param {pair!r}: write name=value")
+        params[key] = value
+
+    def work() -> None:
+        with connect(settings.warehouse) as warehouse:
+            found = warehouse.query(path.read_text(encoding="utf-8"), params)
+        click.echo("\t".join(found.column_names))
+        for row in found.to_pylist():
+            click.echo("\t".join("" if v is None else str(v) for v in row.values()))
+        click.echo(f"{found.num_rows:,} rows", err=True)
+
+    guard(work)
+
+
+def demo(**values: Any) -> None:
+    """Run the demo."""
+    from jobs.demo import demo
+
+    guard(lambda: demo(values["nights"], say=click.echo))
+
+
+def generate() -> None:
+    """Write the generated files of the checkout."""
+    from recsys_core import landing_schema, tables
+
+    root = Path(__file__).resolve().parent.parent
+    tables.main(str(root))
+    landing_schema.main([str(root / "docs")])
+    click.echo("sql/tables.sql, README.md and docs/ are fresh")

@@ -123,7 +123,7 @@ def _show(runner: Runner, ds: dt.date, say: Callable[[str], None]) -> None:
         "\nTo try next:\n"
         "  make up                                     Airflow on http://127.0.0.1:8080, on these nights\n"
         f"  export SETTINGS_FILE={HOME}/settings.env          for the commands below\n"
-        f"  .venv/bin/python -m jobs query {example.stem} --param user_key={user['user_key']} --param ds={ds}\n"
+        f"  .venv/bin/python -m jobs query {example.stem} --param user_key={user['user_key']}\n"
         f"  .venv/bin/python -m jobs nights --from {ds - ONE_DAY} --to {ds} --force          a backfill\n"
     )
 

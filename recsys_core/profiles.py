@@ -90,7 +90,8 @@ def evidence(user_item_day: DataFrame, item_topic: DataFrame, ds: dt.date) -> Da
 
     An item's weight is the same decayed sum as the score, over this item's events alone, with the topics that the item had on each night.
     """
-    held = user_item_day.join(F.broadcast(item_topic.select("ds", "item_id", "topic_id", F.col("weight").alias("p"))), ["ds", "item_id"])
+    # No hint: which side is small depends on the shop. A large catalogue has millions of memberships in 90 nights, a small one few.
+    held = user_item_day.join(item_topic.select("ds", "item_id", "topic_id", F.col("weight").alias("p")), ["ds", "item_id"])
     parts = held.withColumn("weight_nano", weighted("n") * F.col("p") * F.lit(float(NANO)))
     by_item = _by_horizon(parts, ("user_key", "topic_id", "item_id"), ds, ("weight_nano",), {"n_events": F.sum("n_events")})
     order = Window.partitionBy("user_key", "topic_id", "horizon").orderBy(F.col("weight").desc(), "item_id")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -46,6 +47,7 @@ def session(master: str = "local[2]", app: str = "nightly-interests", conf: dict
 
     # Spark 4.3 warns of pandas 3 at every call that passes Arrow; the calls used here are tested with it.
     warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas", category=FutureWarning)
+    logging.getLogger("py4j").setLevel(logging.WARNING)  # else every closed connection is a line wherever the root logger says INFO
     if master.startswith("local"):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable

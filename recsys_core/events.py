@@ -26,7 +26,6 @@ class EventType:
 
 # A rating or a review of LOW_RATING or less counts under its own type *and* as `low_rated`, whose weight turns it negative.
 LOW_RATING = 2.0
-HIGH_RATING = 4.0
 
 EVENT_TYPES: dict[str, EventType] = {
     t.name: t

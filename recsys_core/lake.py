@@ -157,13 +157,18 @@ def empty(table: Table) -> pa.Table:
     return table.arrow_schema().empty_table()
 
 
+def _place(root: str) -> tuple[Any, str, bool]:
+    """The file system of a URL, the path within it without a slash at the end, and whether it is this machine's own."""
+    fs, path = fsspec.core.url_to_fs(root)
+    local = "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
+    return fs, os.path.abspath(path) if local else path.rstrip("/"), local
+
+
 class Lake:
     """A lake below `root`, any URL that fsspec knows; everything inside refers to itself relative to the root."""
 
     def __init__(self, root: str) -> None:
-        self.fs, path = fsspec.core.url_to_fs(root)
-        self.local = "file" in ((self.fs.protocol,) if isinstance(self.fs.protocol, str) else self.fs.protocol)
-        self.root = os.path.abspath(path) if self.local else path.rstrip("/")
+        self.fs, self.root, self.local = _place(root)
 
     # -- paths -------------------------------------------------------------------------------------------------------------------
     def path(self, relative: str) -> str:
@@ -313,9 +318,7 @@ class Landing:
     """The landing zone: raw files as they were delivered, one folder per day of receipt."""
 
     def __init__(self, root: str) -> None:
-        self.fs, path = fsspec.core.url_to_fs(root)
-        local = "file" in ((self.fs.protocol,) if isinstance(self.fs.protocol, str) else self.fs.protocol)
-        self.root = os.path.abspath(path) if local else path.rstrip("/")
+        self.fs, self.root, local = _place(root)
         self.url = self.root if local else self.fs.unstrip_protocol(self.root)
         self._hashes: dict[tuple[str, int, str], str] = {}
 

@@ -35,10 +35,6 @@ class VectorStore:
             for row, text_hash in enumerate(rows.column("text_hash").to_pylist()):
                 self._row_of.setdefault(text_hash, (block, row))
 
-    def known(self) -> set[str]:
-        """Hashes that have a vector."""
-        return set(self._row_of)
-
     def get(self, hashes: list[str]) -> np.ndarray:
         """Unit vectors, float32 of shape (len(hashes), dimensions); LakeError when one is missing."""
         if any(h not in self._row_of for h in hashes):

@@ -29,11 +29,12 @@ def profile(night: Night) -> None:
             night.ds,
             night.topics.model_version,
             night.stamp.run_id,
+            night.event_types,
         )
         night.write("user_interest", held)
     # Of an item with several texts the one with the lowest hash, the last one here, stands for it.
     texts = night.read("item_text", columns=["item_id", "text_hash"]).sort_by([("item_id", "ascending"), ("text_hash", "descending")])
-    weights = profiles.item_weights(night.scan("user_item_day"), night.ds).toArrow()
+    weights = profiles.item_weights(night.scan("user_item_day"), night.ds, weights=night.event_types).toArrow()
     vectors = profiles.pooled_vectors(weights, texts["item_id"].to_pylist(), night.vectors(texts["text_hash"].to_pylist()))
     rows = profiles.user_profile(
         night.read("session", columns=["ds", "user_key", "n_events"]),

@@ -17,7 +17,8 @@ def _facts(night: Night) -> pa.Table:
     from recsys_core.recommenders import history
 
     return pa.concat_tables(
-        history.reduce_night(night.lake.read("user_item_day", [d], history.COLUMNS)) for d in night.nights("user_item_day")
+        history.reduce_night(night.lake.read("user_item_day", [d], history.COLUMNS), night.event_types)
+        for d in night.nights("user_item_day")
     )
 
 
@@ -37,7 +38,7 @@ def recommend(
     texts = night.read("item_text", columns=["item_id", "text_hash"])
     past = history.build(_facts(night), catalogue.column("item_id").to_pylist(), night.ds)
     vectors = history.item_vectors(past, texts.column("item_id"), night.vectors(texts.column("text_hash").to_pylist()))
-    recipe = lists.Recipe(list_size, active_nights, popularity_nights, validation_nights)
+    recipe = lists.Recipe(list_size, active_nights, popularity_nights, validation_nights, night.event_types.base)
     topics = night.read("item_topic", columns=["item_id", "topic_id", "rank"])
     sessions = night.read("session", columns=["user_key", "lang", "region"])
     night.write("user_topn", lists.make(past, catalogue, vectors, sessions, topics, recipe, night.ds, night.stamp.run_id))

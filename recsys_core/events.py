@@ -1,9 +1,15 @@
-"""Event types and the canonical landing format: what a raw log line may say."""
+"""Event types: what behaviour a raw log line may report, what it counts for, and how a site changes that."""
 
 from __future__ import annotations
 
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from itertools import pairwise
+from typing import Any, Literal
 
 Signal = Literal["explicit", "implicit", "generated"]
 
@@ -16,46 +22,251 @@ class EventType:
     signal       implicit (behaviour), explicit (a stated opinion) or generated (the user wrote something)
     polarity     +1 the user wants more of this, −1 less
     base_weight  signed strength of one event; applied in profile and rank, never baked into facts
+    decay        factor on a horizon's half-life: n nights later an event counts base_weight · 2^(−n / (half-life · decay))
+    meaning      what the user did
     """
 
     name: str
     signal: Signal
     polarity: int
     base_weight: float
+    decay: float
+    meaning: str
 
-
-# A rating or a review of LOW_RATING or less counts under its own type *and* as `low_rated`, whose weight turns it negative.
-LOW_RATING = 2.0
 
 EVENT_TYPES: dict[str, EventType] = {
     t.name: t
     for t in (
-        EventType("view", "implicit", +1, 1.0),
-        EventType("click", "implicit", +1, 1.5),
-        EventType("search", "implicit", +1, 1.5),
-        EventType("add_to_cart", "implicit", +1, 3.0),
-        EventType("purchase", "implicit", +1, 5.0),
-        EventType("rating", "explicit", +1, 2.0),
-        EventType("review", "generated", +1, 3.0),
-        EventType("comment", "generated", +1, 2.0),
-        EventType("post", "generated", +1, 3.0),
-        EventType("edit", "generated", +1, 1.0),
-        EventType("like", "explicit", +1, 3.0),
-        EventType("favorite", "explicit", +1, 3.0),
-        EventType("share", "explicit", +1, 3.0),
-        EventType("dislike", "explicit", -1, -3.0),
-        EventType("hide", "explicit", -1, -3.0),
-        EventType("return", "explicit", -1, -4.0),
+        EventType("view", "implicit", +1, 1.0, 1.0, "saw the item's page"),
+        EventType("click", "implicit", +1, 1.5, 1.0, "clicked on the item in a list or an advertisement"),
+        EventType("search", "implicit", +1, 1.5, 1.0, "searched; without an item it counts for topics alone"),
+        EventType("add_to_cart", "implicit", +1, 3.0, 1.0, "put the item into the cart"),
+        EventType("purchase", "implicit", +1, 5.0, 1.0, "bought the item"),
+        EventType("rating", "explicit", +1, 2.0, 1.0, "rated the item, 1 to 5"),
+        EventType("review", "generated", +1, 3.0, 1.0, "wrote a review, with or without a rating"),
+        EventType("comment", "generated", +1, 2.0, 1.0, "wrote a comment or a tag"),
+        EventType("post", "generated", +1, 3.0, 1.0, "wrote a post or an answer"),
+        EventType("edit", "generated", +1, 1.0, 1.0, "edited what is written"),
+        EventType("like", "explicit", +1, 3.0, 1.0, "liked the item"),
+        EventType("favorite", "explicit", +1, 3.0, 1.0, "kept the item among the favourites"),
+        EventType("share", "explicit", +1, 3.0, 1.0, "passed the item on"),
+        EventType("dislike", "explicit", -1, -3.0, 1.0, "disliked the item"),
+        EventType("hide", "explicit", -1, -3.0, 1.0, "asked not to see the item"),
+        EventType("return", "explicit", -1, -4.0, 1.0, "sent the item back"),
     )
 }
 
-# Pseudo-type: the weight that a low rating or a bad review adds to the weight of its own type.
-LOW_RATED_WEIGHT = -6.0
+# A rating or a review of LOW_RATING or less counts under its own type *and* as `low_rated`, whose weight turns it negative.
+LOW_RATING = 2.0
+_LOW_RATED = EventType("low_rated", "explicit", -1, -6.0, 1.0, f"no `event_type`: added to a rating or review of {LOW_RATING:g} or less")
+_COUNTED = EVENT_TYPES | {_LOW_RATED.name: _LOW_RATED}
 
 # Column suffixes of every count or mass that is kept by type, in the one order used everywhere.
-COUNTED_TYPES: tuple[str, ...] = (*EVENT_TYPES, "low_rated")
+COUNTED_TYPES: tuple[str, ...] = tuple(_COUNTED)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What an event of each of COUNTED_TYPES counts for: `base`, signed and without unit, and `decay`, a factor on half-lives."""
+
+    base: Mapping[str, float]
+    decay: Mapping[str, float]
+
+    def by_decay(self) -> dict[float, dict[str, float]]:
+        """Decay → weights of the types that have it, both in the order of COUNTED_TYPES: types that fade alike are summed before they fade.
+
+        >>> [list(of) for of in overridden("purchase.decay = 2", "site.toml").by_decay().values()][1]
+        ['purchase']
+        """
+        found: dict[float, dict[str, float]] = {}
+        for name, weight in self.base.items():
+            found.setdefault(self.decay[name], {})[name] = weight
+        return found
 
 
 def type_weights() -> dict[str, float]:
-    """Weight of one event of each of COUNTED_TYPES (no unit); negative means less interest."""
-    return {**{t.name: t.base_weight for t in EVENT_TYPES.values()}, "low_rated": LOW_RATED_WEIGHT}
+    """Weight of one event of each of COUNTED_TYPES as it ships (no unit); negative means less interest."""
+    return {name: t.base_weight for name, t in _COUNTED.items()}
+
+
+DEFAULT_WEIGHTS = Weights(type_weights(), {name: t.decay for name, t in _COUNTED.items()})
+
+# -- a site's own weights ----------------------------------------------------------------------------------------------------------
+MAX_WEIGHT, MAX_DECAY = 100, 10
+_KEYS = ("base_weight", "decay")
+
+
+class OverrideError(ValueError):
+    """Overrides that cannot be used: every fault of the file on a line of its own, with its place and its remedy."""
+
+
+def overridden(text: str, name: str) -> Weights:
+    """The weights with a site's own on top: TOML tables named by event type, or `low_rated`, with `base_weight` and `decay`.
+
+    low_rated fades like the slower of rating and review unless its own decay is given, so that no low rating turns into praise with age.
+    OverrideError names all faults of the file `name`; when it is no TOML at all, the first.
+
+    >>> overridden("[purchase]\\nbase_weight = 8", "site.toml").base["purchase"]
+    8.0
+    """
+    try:
+        given = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # tomllib passes on what int() says to thousands of digits
+        said = re.fullmatch(r"(.*) \(at line (\d+), (column \d+)\)", str(error), re.DOTALL)
+        what, line = (f"{said[1]} at {said[3]}", int(said[2])) if said else (str(error), _first_wrong(text))
+        raise OverrideError(f"{name}, line {line}: not TOML: {what}; write [purchase], and below it decay = 1.0") from error
+    if faults := list(_faults(given)):
+        lines = _lines(text)
+        raise OverrideError("\n".join(f"{name}, line {n}: {said}" for n, said in sorted((lines[path], said) for path, said in faults)))
+    own = {n: {k: float(v) + 0.0 for k, v in table.items()} for n, table in given.items()}  # + 0.0: −0 is 0
+    base = {n: own.get(n, {}).get("base_weight", shipped) for n, shipped in DEFAULT_WEIGHTS.base.items()}
+    decay = {n: own.get(n, {}).get("decay", shipped) for n, shipped in DEFAULT_WEIGHTS.decay.items()}
+    if "decay" not in own.get("low_rated", {}):
+        decay["low_rated"] = max(decay["rating"], decay["review"])
+    return Weights(base, decay)
+
+
+def _faults(given: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """(path of a key, what is wrong with it and what to write instead)"""
+    for name, table in given.items():
+        if name not in _COUNTED:
+            yield (name,), f"no event type is named {name!r}; {_nearest(name, COUNTED_TYPES)}"
+        elif not isinstance(table, dict):
+            yield (name,), f"{name} is not a table; write [{name}], and below it base_weight = {_COUNTED[name].base_weight:g}"
+        else:
+            for key, value in table.items():
+                if key in ("signal", "polarity"):
+                    yield (name, key), f"[{name}] {key} is part of the facts and stays; a site sets {' and '.join(_KEYS)}"
+                elif key not in _KEYS:
+                    yield (name, key), f"[{name}] has no key {key!r}; {_nearest(key, _KEYS)}"
+                elif wanted := _wanted(_COUNTED[name], key, value):
+                    yield (name, key), f"[{name}] {key} is {json.dumps(value, default=str)[:60]}; give {wanted}"
+
+
+def _wanted(of: EventType, key: str, value: Any) -> str | None:
+    """What a value should be, None when it is."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)  # comparisons with NaN are false
+    if key == "decay":
+        return None if number and 0 < value <= MAX_DECAY else f"a number above 0 and at most {MAX_DECAY}, like 1.0"
+    if number and 0 <= value * of.polarity <= MAX_WEIGHT:
+        return None
+    bounds, side = (f"0 to {MAX_WEIGHT}", "for") if of.polarity > 0 else (f"-{MAX_WEIGHT} to 0", "against")
+    return f"a number from {bounds}, like {of.base_weight:g}: {of.name} speaks {side} an item"
+
+
+def _nearest(name: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(re.sub(r"[\s-]+", "_", name.strip().lower()), known, 1)
+    return f"{f'did you mean {near[0]}? ' if near else ''}there are {', '.join(known)}"
+
+
+def _statements(text: str) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """(first line, what it says) of each TOML statement, its own values alone; None for one that does not end.
+
+    tomllib keeps no lines. Lines are read until they parse: a string or an array over several lines does not before its end.
+    """
+    held: list[str] = []
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
+        held.append(line)
+        try:
+            parsed = tomllib.loads("\n".join(held))
+        except (ValueError, RecursionError):
+            continue
+        yield number - len(held) + 1, parsed
+        held.clear()
+    if held:
+        yield number - len(held) + 1, None
+
+
+def _first_wrong(text: str) -> int:
+    """The first line of the statement with which `text` stops being TOML: it does not end, or it says a thing again."""
+    starts = [line for line, _ in _statements(text)]
+    lines = text.replace("\r\n", "\n").split("\n")
+    return next(n for n, following in pairwise([*starts, len(lines) + 1]) if not _parses("\n".join(lines[: following - 1])))
+
+
+def _parses(text: str) -> bool:
+    try:
+        tomllib.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _lines(text: str) -> dict[tuple[str, ...], int]:
+    """Path of each table and of each key in one → the line that first names it; `text` is TOML."""
+    found: dict[tuple[str, ...], int] = {}
+    lines = text.split("\n")
+    table: tuple[str, ...] = ()
+    for number, said in _statements(text):
+        paths = list(_paths(said or {}))
+        if lines[number - 1].lstrip().startswith("["):  # the header of a table: its path alone
+            table = paths[-1]
+        else:
+            paths = [table + path for path in paths]
+        for path in paths:
+            found.setdefault(path, number)
+    return found
+
+
+def _paths(said: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for key, value in said.items():
+        yield (key,)
+        if isinstance(value, dict):
+            yield from ((key, *path) for path in _paths(value))
+
+
+# -- the generated page ------------------------------------------------------------------------------------------------------------
+_PAGE = """# Event types
+
+Generated from [`recsys_core/events.py`](../recsys_core/events.py) by `make generate`.
+
+{table}
+
+(A rating or a review of {low:g} or less counts under its own type and as `low_rated`: together they speak against the item.)
+
+Facts count events by type and know no weight (behaviour told in words, `user_text`, goes by the weights above on every site). What looks
+back weighs them:
+
+- `user_interest`: score = Σ over nights and types of base weight · mass · 2^(−nights / (half-life · decay)), with a half-life of 1, 7 or
+  90 days and a window of 90 nights. The evidence is the same sum for single items; `user_profile.vector` is made of item vectors with the
+  90-day sum.
+- `user_topn`, `eval_metric`: what a user did with an item on a night speaks for it when Σ base weight · count is above 0. Lists let
+  profiles fade by interactions, not by nights: decay does not enter.
+
+## Other weights for a site
+
+Name a TOML file in the setting `EVENT_TYPES_FILE`. What it leaves out stays as above:
+
+```toml
+[view]
+base_weight = 0.5
+
+[purchase]
+base_weight = 8.0
+decay = 2.0        # fades half as fast: its half-lives are 2, 14 and 180 days
+
+[low_rated]
+base_weight = -10.0
+```
+
+`base_weight` is a number from 0 to {weight} for types that speak for an item and from −{weight} to 0 for those that speak against it; 0
+leaves a type out of account. `decay` is above 0 and at most {decay}. `low_rated` fades like the slower of `rating` and `review`, unless the
+file gives it a decay of its own: were it to fade faster, an old low rating would end up in favour. Who raises `rating` or `review` should
+lower `low_rated` as well. Signal and polarity are part of the facts and cannot be changed. A file with a fault stops every command before
+it starts, and each fault is named with its line.
+
+A changed file makes `profile`, `recommend` and `evaluate` stale, with what follows from them, and no fact: `python -m jobs plan` lists the
+nights, `python -m jobs nights` builds them again. Comments, order and values equal to those above change nothing.
+"""
+
+
+def markdown() -> str:
+    """The page docs/event-types.md."""
+    rows = ["| event type | signal | polarity | base weight | decay | the user … |", "|---|---|---|---|---|---|"]
+    rows += [
+        f"| `{t.name}` | {t.signal} | {'+1' if t.polarity > 0 else '−1'} | {t.base_weight:g} | {t.decay:g} | {t.meaning} |".replace(
+            "| -", "| −"
+        )
+        for t in _COUNTED.values()
+    ]
+    return _PAGE.format(table="\n".join(rows), low=LOW_RATING, weight=MAX_WEIGHT, decay=MAX_DECAY)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recsys_core import explain
+from recsys_core.events import type_weights
 from recsys_core.lake import digest
 from recsys_core.rank import DIGITS, Slots, blend, choose_weights, normalise, top_n
 from recsys_core.recommenders.base import Ints, Recommender
@@ -43,16 +45,20 @@ LIST_LANGUAGES = ("en", "zh")  # always there, whoever came so far
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides a list beside the data: size, who gets one, the popularity window, and the nights that choose the weights."""
+    """All that decides a list beside the data.
+
+    Size, who gets one, the popularity window, the nights that choose the blend, and the weights of event types behind the history.
+    """
 
     list_size: int = 20
     active_nights: int = 90
     popularity_nights: int = 14
     validation_nights: int = 7
+    event_weights: Mapping[str, float] = field(default_factory=type_weights)
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if value < 1:
+            if isinstance(value, int) and value < 1:
                 raise RuntimeError(f"{name} is {value}, but must be at least 1")
 
     def sources(self) -> dict[str, Recommender]:

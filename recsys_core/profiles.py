@@ -6,7 +6,7 @@ Sums run over BIGINT billionths, so that they come out the same whatever order r
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from recsys_core.events import COUNTED_TYPES, type_weights
+from recsys_core.events import DEFAULT_WEIGHTS, Weights
 
-# Horizon → half-life in days. Decay of a night that lies n days back: 2^(−n / half-life).
+# Horizon → half-life in days. An event n nights back counts 2^(−n / (half-life · decay of its type)).
 HORIZONS: dict[str, float] = {"1d": 1.0, "7d": 7.0, "90d": 90.0}
 # Confidence is n_eff / (n_eff + CONFIDENCE_EVENTS); lift is shrunk towards 1 as if LIFT_EVENTS of average interest had been seen too.
 CONFIDENCE_EVENTS = 5.0
@@ -29,25 +29,40 @@ _OPINIONS = ("rating", "review", "like", "favorite", "share")
 _OBJECTIONS = ("dislike", "hide", "return", "low_rated")
 
 
-def weighted(prefix: str, suffix: str = "") -> Column:
+def _weighted(base: Mapping[str, float], prefix: str, suffix: str = "") -> Column:
     """Σ over event types of weight · column, where a type's column is `<prefix>_<type><suffix>`."""
     total = F.lit(0.0)
-    for name in COUNTED_TYPES:
-        total = total + F.lit(type_weights()[name]) * F.col(f"{prefix}_{name}{suffix}")
+    for name, weight in base.items():
+        total = total + F.lit(weight) * F.col(f"{prefix}_{name}{suffix}")
     return total
 
 
-def _decay(ds: dt.date, half_life: float) -> Column:
-    return F.pow(F.lit(2.0), -F.datediff(F.lit(ds), F.col("ds")) / F.lit(half_life))
+def _decayed(ds: dt.date, half_life: float, parts: Mapping[float, Column]) -> Column:
+    """Σ over parts, given by decay, of part · 2^(−n / (half-life · decay)), n nights before ds."""
+    total = F.lit(0.0)
+    for decay, part in parts.items():
+        total = total + F.pow(F.lit(2.0), -F.datediff(F.lit(ds), F.col("ds")) / F.lit(half_life * decay)) * part
+    return total
 
 
 def _nano_sum(value: Column) -> Column:
     return F.sum(F.round(value).cast("bigint"))
 
 
-def _by_horizon(frame: DataFrame, keys: Sequence[str], ds: dt.date, decayed: Sequence[str], plain: dict[str, Column]) -> DataFrame:
-    """One row per key and horizon, in one aggregation: decayed sums (billionths) of the columns `decayed`, and the aggregates `plain`."""
-    sums = [_nano_sum(_decay(ds, h) * F.col(n)).alias(f"{n}_{name}") for name, h in HORIZONS.items() for n in decayed]
+def _by_horizon(
+    frame: DataFrame, keys: Sequence[str], ds: dt.date, decayed: Mapping[str, Mapping[float, Column]], plain: Mapping[str, Column]
+) -> DataFrame:
+    """One row per key and horizon, in one aggregation: decayed sums (billionths) and the aggregates `plain`.
+
+    `decayed` gives for each sum its values of a night, in billionths, by decay. They become columns first: each is computed once.
+    """
+    values = {n: {d: f"_{n}_{i}" for i, d in enumerate(parts)} for n, parts in decayed.items()}
+    frame = frame.withColumns({values[n][d]: value for n, parts in decayed.items() for d, value in parts.items()})
+    sums = [
+        _nano_sum(_decayed(ds, h, {d: F.col(c) for d, c in of.items()})).alias(f"{n}_{name}")
+        for name, h in HORIZONS.items()
+        for n, of in values.items()
+    ]
     wide = frame.groupBy(*keys).agg(*sums, *(c.alias(n) for n, c in plain.items()))
     rows = F.explode(
         F.array(*(F.struct(F.lit(name).alias("horizon"), *(F.col(f"{n}_{name}").alias(n) for n in decayed)) for name in HORIZONS))
@@ -55,11 +70,12 @@ def _by_horizon(frame: DataFrame, keys: Sequence[str], ds: dt.date, decayed: Seq
     return wide.select(*keys, *plain, rows.alias("_")).select(*keys, *plain, "_.*")
 
 
-def scores(user_topic_day: DataFrame, ds: dt.date, window: int = 90) -> DataFrame:
+def scores(user_topic_day: DataFrame, ds: dt.date, window: int = 90, weights: Weights = DEFAULT_WEIGHTS) -> DataFrame:
     """Decayed mass per user, topic and horizon over the last `window` nights, ds included; rows with a positive score only.
 
     Columns: user_key, topic_id, horizon, score_nano (billionths), n_eff_nano, n_events, sentiment, first_seen_ds, last_seen_ds.
-    score = Σ_d 2^(−(ds−d)/half-life) · Σ_type weight · mass; first and last seen look at every night given.
+    score = Σ_d Σ_type weight · mass · 2^(−(ds−d) / (half-life · decay of the type)), n_eff = Σ_d mass · 2^(−(ds−d) / half-life);
+    first and last seen look at every night given.
     """
     recent = F.col("ds") > F.lit(ds - dt.timedelta(days=window))
     opinions = sum((F.col(f"mass_{t}_micro") for t in _OPINIONS), F.lit(0))
@@ -67,12 +83,12 @@ def scores(user_topic_day: DataFrame, ds: dt.date, window: int = 90) -> DataFram
     objections = sum((F.col(f"mass_{t}_micro") for t in _OBJECTIONS), F.lit(0))
     net = opinions - objections - F.col("mass_low_rated_micro")
     stated = opinions + objections - F.col("mass_low_rated_micro")
-    mass = user_topic_day.withColumns(
-        {
-            "score_nano": F.when(recent, weighted("mass", "_micro") * 1000).otherwise(0.0),
-            "n_eff_nano": F.when(recent, F.col("mass_micro") * F.lit(1000.0)).otherwise(0.0),
-        }
-    )
+    decayed = {
+        "score_nano": {
+            decay: F.when(recent, _weighted(base, "mass", "_micro") * 1000).otherwise(0.0) for decay, base in weights.by_decay().items()
+        },
+        "n_eff_nano": {1.0: F.when(recent, F.col("mass_micro") * F.lit(1000.0)).otherwise(0.0)},
+    }
     plain = {
         "first_seen_ds": F.min("ds"),
         "last_seen_ds": F.max("ds"),
@@ -80,20 +96,20 @@ def scores(user_topic_day: DataFrame, ds: dt.date, window: int = 90) -> DataFram
         "_net": F.sum(F.when(recent, net).otherwise(0)),
         "_all": F.sum(F.when(recent, stated).otherwise(0)),
     }
-    sums = _by_horizon(mass, ("user_key", "topic_id"), ds, ("score_nano", "n_eff_nano"), plain)
+    sums = _by_horizon(user_topic_day, ("user_key", "topic_id"), ds, decayed, plain)
     sentiment = F.when(F.col("_all") > 0, F.round(F.col("_net") / F.col("_all"), 6))
     return sums.where(F.round(F.col("score_nano") / NANO, 6) > 0).withColumn("sentiment", sentiment).drop("_net", "_all")
 
 
-def evidence(user_item_day: DataFrame, item_topic: DataFrame, ds: dt.date) -> DataFrame:
+def evidence(user_item_day: DataFrame, item_topic: DataFrame, ds: dt.date, weights: Weights = DEFAULT_WEIGHTS) -> DataFrame:
     """Per user, topic and horizon the items that carry the score: n_items, and `top`, the five of largest weight.
 
     An item's weight is the same decayed sum as the score, over this item's events alone, with the topics that the item had on each night.
     """
     # No hint: which side is small depends on the shop. A large catalogue has millions of memberships in 90 nights, a small one few.
     held = user_item_day.join(item_topic.select("ds", "item_id", "topic_id", F.col("weight").alias("p")), ["ds", "item_id"])
-    parts = held.withColumn("weight_nano", weighted("n") * F.col("p") * F.lit(float(NANO)))
-    by_item = _by_horizon(parts, ("user_key", "topic_id", "item_id"), ds, ("weight_nano",), {"n_events": F.sum("n_events")})
+    parts = {decay: _weighted(base, "n") * F.col("p") * F.lit(float(NANO)) for decay, base in weights.by_decay().items()}
+    by_item = _by_horizon(held, ("user_key", "topic_id", "item_id"), ds, {"weight_nano": parts}, {"n_events": F.sum("n_events")})
     order = Window.partitionBy("user_key", "topic_id", "horizon").orderBy(F.col("weight").desc(), "item_id")
     ranked = by_item.withColumn("weight", F.round(F.col("weight_nano") / NANO, 6)).withColumn("_r", F.row_number().over(order))
     entry = F.struct("_r", F.struct("item_id", "n_events", "weight").alias("entry"))
@@ -104,14 +120,20 @@ def evidence(user_item_day: DataFrame, item_topic: DataFrame, ds: dt.date) -> Da
 
 
 def user_interest(
-    user_topic_day: DataFrame, user_item_day: DataFrame, item_topic: DataFrame, ds: dt.date, model_version: str, run_id: str
+    user_topic_day: DataFrame,
+    user_item_day: DataFrame,
+    item_topic: DataFrame,
+    ds: dt.date,
+    model_version: str,
+    run_id: str,
+    weights: Weights = DEFAULT_WEIGHTS,
 ) -> DataFrame:
     """Rows of the table `user_interest` for ds: at most MAX_TOPICS topics per user and horizon.
 
     share = score / Σ score of the user; lift = (score + κ·π) / (total·π + κ·π) with π the topic's share in the population, κ = LIFT_EVENTS;
     confidence = n_eff / (n_eff + CONFIDENCE_EVENTS) with n_eff the decayed count of events.
     """
-    found = scores(user_topic_day, ds)
+    found = scores(user_topic_day, ds, weights=weights)
     of_user = Window.partitionBy("user_key", "horizon")
     population = found.groupBy("topic_id", "horizon").agg(F.sum("score_nano").alias("_topic"))
     population = population.withColumn("_pi", F.col("_topic") / F.sum("_topic").over(Window.partitionBy("horizon")))
@@ -122,7 +144,7 @@ def user_interest(
         .withColumn("rank", F.row_number().over(of_user.orderBy(F.col("score_nano").desc(), "topic_id")))
         .where(F.col("rank") <= MAX_TOPICS)
         .join(F.broadcast(population), ["topic_id", "horizon"])
-        .join(evidence(user_item_day, item_topic, ds), ["user_key", "topic_id", "horizon"], "left")
+        .join(evidence(user_item_day, item_topic, ds, weights), ["user_key", "topic_id", "horizon"], "left")
         .withColumn("score", F.round(score, 6))
     )
     top = F.coalesce(F.col("top"), F.array().cast("array<struct<item_id:string,n_events:bigint,weight:double>>"))
@@ -148,9 +170,11 @@ def user_interest(
     )
 
 
-def item_weights(user_item_day: DataFrame, ds: dt.date, half_life: float = HORIZONS["90d"]) -> DataFrame:
+def item_weights(
+    user_item_day: DataFrame, ds: dt.date, half_life: float = HORIZONS["90d"], weights: Weights = DEFAULT_WEIGHTS
+) -> DataFrame:
     """Decayed weight of each user and item (user_key, item_id, weight), positive ones only."""
-    decayed = _decay(ds, half_life) * weighted("n") * F.lit(float(NANO))
+    decayed = _decayed(ds, half_life, {decay: _weighted(base, "n") for decay, base in weights.by_decay().items()}) * F.lit(float(NANO))
     total = user_item_day.groupBy("user_key", "item_id").agg(_nano_sum(decayed).alias("_w"))
     return total.where("_w > 0").select("user_key", "item_id", (F.col("_w") / NANO).alias("weight"))
 

@@ -12,7 +12,7 @@ import pytest
 
 from jobs import rank as jobs_rank
 from recsys_core import evaluation
-from recsys_core.events import type_weights
+from recsys_core.events import DEFAULT_WEIGHTS, type_weights
 from recsys_core.lake import Lake, Stamp, conform
 from recsys_core.recommenders.history import History, build, reduce_night
 from recsys_core.tables import TABLES
@@ -177,6 +177,8 @@ def test_interests_by_hand() -> None:
 # -- the jobs --------------------------------------------------------------------------------------------------------------------
 class SmallNight:
     """What the jobs ask of a Night, over a real lake: no topic model, no texts."""
+
+    event_types = DEFAULT_WEIGHTS
 
     def __init__(self, lake: Lake, ds: dt.date) -> None:
         self.lake, self.ds, self.topics = lake, ds, None

@@ -13,7 +13,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from recsys_core import profiles
-from recsys_core.events import type_weights
+from recsys_core.events import DEFAULT_WEIGHTS, Weights, overridden, type_weights
 from recsys_core.lake import checksum, conform
 from recsys_core.tables import TABLES
 
@@ -116,6 +116,37 @@ def test_sentiment_counts_a_low_rating_once_as_an_objection(scores: dict[tuple[s
     assert scores["decay", 1, "1d"].sentiment is None
 
 
+def test_each_type_fades_at_its_own_pace_and_the_rest_as_ever(spark: SparkSession) -> None:
+    own = overridden("[purchase]\nbase_weight = 6\ndecay = 2\n[return]\ndecay = 2\n[view]\ndecay = 0.5\n[rating]\ndecay = 4", "site.toml")
+    rows = [
+        day(0, "u", 1, view=2.0, purchase=0.25),
+        day(14, "u", 1, view=1.0, purchase=0.5, click=2.0, like=0.3),
+        day(7, "back", 1, purchase=1.0, click=3.0, **{"return": 1.0}),
+        day(28, "rater", 1, rating=1.0, low_rated=1.0),
+        day(28, "rater", 2, rating=1.0),
+        day(90, "gone", 1, purchase=100.0),
+    ]
+    found = {
+        (r.user_key, r.topic_id, r.horizon): r for r in profiles.scores(frame(spark, "user_topic_day", rows), D, weights=own).collect()
+    }
+    # 7d: views halve every 3.5 days, purchases every 14, all else every 7; in whole billionths
+    wanted = 2.0 + 6 * 0.25 + 1.0 / 16 + 6 * 0.5 / 2 + (1.5 * 2.0 + 3 * 0.3) / 4
+    assert found["u", 1, "7d"].score_nano == round(wanted * 1e9) == 6_037_500_000
+    # 90d: 45, 180 and 90; 1d: 0.5, 2 and 1
+    for horizon, half_life in {"90d": 90, "1d": 1}.items():
+        fade = {decay: 2 ** (-14 / (half_life * decay)) for decay in (0.5, 1, 2)}
+        wanted = 2.0 + 6 * 0.25 + 1.0 * fade[0.5] + 6 * 0.5 * fade[2] + (1.5 * 2.0 + 3 * 0.3) * fade[1]
+        assert found["u", 1, horizon].score_nano == pytest.approx(wanted * 1e9, abs=2)
+    # the count of events behind the confidence fades as the horizon says, whatever the types
+    assert found["u", 1, "7d"].n_eff_nano == pytest.approx((2.25 + 3.8 / 4) * 1e9, abs=1)
+    # bought and sent back: (6 − 4) / √2, clicks halved
+    assert found["back", 1, "7d"].score_nano == pytest.approx((2 / 2**0.5 + 4.5 / 2) * 1e9, abs=2)
+    # a rating outlives the horizon's half-life, and so does the objection to it: (2 − 6) / 2, never praise
+    assert not [key for key in found if key[:2] == ("rater", 1)]
+    assert found["rater", 2, "7d"].score_nano == 2.0 / 2 * 1e9
+    assert not [key for key in found if key[0] == "gone"]  # the window ends where it did
+
+
 # -- rows of user_interest ---------------------------------------------------------------------------------------------------------
 TOPIC_DAYS = [
     day(0, "u", 1, view=1.5, purchase=1.0),
@@ -141,13 +172,13 @@ ITEM_TOPICS = [
 ]
 
 
-def interests(spark: SparkSession, parts: int = 1, step: int = 1) -> pa.Table:
+def interests(spark: SparkSession, parts: int = 1, step: int = 1, weights: Weights = DEFAULT_WEIGHTS) -> pa.Table:
     """user_interest of the night from rows in another order and other partitions."""
     days, items, topics = (
         frame(spark, name, rows[::step]).repartition(parts)
         for name, rows in (("user_topic_day", TOPIC_DAYS), ("user_item_day", ITEM_DAYS), ("item_topic", ITEM_TOPICS))
     )
-    return conform(profiles.user_interest(days, items, topics, D, "m", "run").toArrow(), TABLES["user_interest"])
+    return conform(profiles.user_interest(days, items, topics, D, "m", "run", weights).toArrow(), TABLES["user_interest"])
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +248,38 @@ def test_order_and_partitions_of_the_input_change_no_byte(spark: SparkSession, h
     assert checksum(interests(spark, 5, -1), TABLES["user_interest"].key) == wanted
 
 
+def test_evidence_fades_with_the_score(spark: SparkSession) -> None:
+    own = overridden("[view]\nbase_weight = 2\ndecay = 0.5\n[purchase]\ndecay = 2\n[click]\ndecay = 0.25", "site.toml")
+    found = interests(spark, weights=own)
+    for row in found.to_pylist():
+        evidence = json.loads(row["evidence"])
+        assert sum(round(e["weight"] * 1e6) for e in evidence["items"]) + round(evidence["rest"] * 1e6) == round(row["score"] * 1e6)
+    row_of = {(r["user_key"], r["topic_id"], r["horizon"]): r for r in found.to_pylist()}
+    # a click of a week ago has gone through four half-lives of 7 / 4 days: 1.5 · ⅓ / 16; the score holds nothing besides the three items
+    assert json.loads(row_of["u", 1, "7d"]["evidence"]) == {
+        "items": [
+            {"item_id": "whole", "n_events": 2, "weight": 7.0},
+            {"item_id": "half", "n_events": 1, "weight": 1.0},
+            {"item_id": "third", "n_events": 1, "weight": 0.03125},
+        ],
+        "rest": 0.0,
+    }
+    assert row_of["u", 1, "7d"]["score"] == 8.03125
+    assert row_of["u", 3, "7d"]["score"] == 4 * 2.0 / 4
+    assert checksum(interests(spark, 5, -1, own), TABLES["user_interest"].key) == checksum(found, TABLES["user_interest"].key)
+
+
+def test_types_that_fade_alike_take_one_more_power_in_the_plan_not_one_each(spark: SparkSession) -> None:
+    days = frame(spark, "user_topic_day", TOPIC_DAYS)
+
+    def powers(text: str) -> int:
+        plan = profiles.scores(days, D, weights=overridden(text, "site.toml"))._jdf.queryExecution().optimizedPlan().toString()
+        return int(plan.count("POWER("))
+
+    assert powers("") == 6  # three horizons, score and count
+    assert powers("purchase.decay = 2") == powers("purchase.decay = 2\nlike.decay = 2\nreturn.decay = 2") == 9
+
+
 def test_at_most_thirty_topics_and_shares_of_all(spark: SparkSession) -> None:
     days = frame(spark, "user_topic_day", [day(0, "u", t, view=1.0 + t) for t in range(40)])
     none_i, none_t = frame(spark, "user_item_day", []), frame(spark, "item_topic", [])
@@ -235,6 +298,9 @@ def test_item_weights_decay_and_leave_out_what_is_not_wanted(spark: SparkSession
     ]
     found = profiles.item_weights(frame(spark, "user_item_day", rows), D).collect()
     assert [(r.user_key, r.item_id, r.weight) for r in found] == [("u", "a", 1.0 + 2 * 5.0 / 2)]
+    own = overridden("[purchase]\nbase_weight = 4\ndecay = 0.5\n[view]\ndecay = 2\n[dislike]\nbase_weight = -1", "site.toml")
+    found = profiles.item_weights(frame(spark, "user_item_day", rows), D, weights=own).orderBy("item_id").collect()
+    assert [(r.item_id, r.weight) for r in found] == [("a", 1.0 + 2 * 4.0 / 4), ("b", 2.0 - 1.0)]
 
 
 def weights(*rows: tuple[str, str, float]) -> pa.Table:

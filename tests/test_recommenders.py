@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from recsys_core.events import COUNTED_TYPES, overridden
+from recsys_core.lists import Recipe
 from recsys_core.recommenders import RECOMMENDERS, Interactions
 from recsys_core.recommenders.base import places_from_end, profiles
 from recsys_core.recommenders.content import Content
+from recsys_core.recommenders.history import COLUMNS, reduce_night
 from recsys_core.recommenders.popularity import Popularity
 from recsys_core.recommenders.transitions import Transitions
 
@@ -163,3 +168,28 @@ def test_profiles_decay_by_interactions_and_skip_what_was_disliked() -> None:
     assert profiles(history, 0.5, 2).toarray().tolist() == [[1, 0, 0.5, 0]]
     assert profiles(history, 1.0, 10, weight_power=0.5).toarray().tolist() == [[3, 0, 1, 0]]
     assert places_from_end(np.empty(0, np.int64)).tolist() == []
+
+
+# -- a site's own weights ----------------------------------------------------------------------------------------------------------
+def test_a_night_with_an_item_weighs_what_the_site_says() -> None:
+    counts = [{"view": 3}, {"view": 1, "purchase": 1, "return": 1}, {"rating": 1, "low_rated": 1}, {"search": 1, "hide": 2}]
+    moment = dt.datetime(2026, 3, 10, 12, tzinfo=dt.UTC)
+    rows = [
+        {"ds": moment.date(), "user_key": "u", "item_id": f"i{n}", "n_events": sum(of.values()), "last_event_ts": moment}
+        | {f"n_{t}": of.get(t, 0) for t in COUNTED_TYPES}
+        for n, of in enumerate(counts)
+    ]
+    night = pa.Table.from_pylist(rows).select(COLUMNS)
+    assert reduce_night(night)["weight"].to_pylist() == [3.0, 1 + 5 - 4, 2 - 6, 1.5 - 6]
+    own = overridden("[view]\nbase_weight = 0\n[return]\nbase_weight = -6\n[low_rated]\nbase_weight = -1.5\ndecay = 3", "site.toml")
+    found = reduce_night(night, own)
+    assert found["weight"].to_pylist() == [0.0, 5 - 6, 2 - 1.5, 1.5 - 6]
+    assert found["n_events"].to_pylist() == [3, 3, 2, 3]
+    assert found["time"].to_pylist() == [int(moment.timestamp() * 1e6)] * 4
+
+
+def test_lists_of_other_event_weights_are_another_version() -> None:
+    blend = {"transitions": 1.0}
+    plain = Recipe().version(blend)
+    assert Recipe(event_weights=overridden("[view]\nbase_weight = 1\ndecay = 2", "site.toml").base).version(blend) == plain
+    assert Recipe(event_weights=overridden("[view]\nbase_weight = 2", "site.toml").base).version(blend) != plain

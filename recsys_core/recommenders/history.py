@@ -11,17 +11,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys_core.events import type_weights
+from recsys_core.events import COUNTED_TYPES, DEFAULT_WEIGHTS, Weights
 from recsys_core.recommenders.base import Interactions, Ints
 
 # What of user_item_day is needed; 40 bytes a row stay once a night is reduced, and all rows of all nights are held on one machine.
-COLUMNS = ["ds", "user_key", "item_id", "n_events", *(f"n_{t}" for t in type_weights()), "last_event_ts"]
+COLUMNS = ["ds", "user_key", "item_id", "n_events", *(f"n_{t}" for t in COUNTED_TYPES), "last_event_ts"]
 
 
-def reduce_night(rows: pa.Table) -> pa.Table:
-    """Rows of user_item_day as (ds, user_key, item_id, weight, n_events, time): weight = Σ count × event weight, time in µs."""
+def reduce_night(rows: pa.Table, weights: Weights = DEFAULT_WEIGHTS) -> pa.Table:
+    """Rows of user_item_day as (ds, user_key, item_id, weight, n_events, time): weight = Σ count × base weight, time in µs."""
     weight = np.zeros(rows.num_rows)
-    for name, per_event in type_weights().items():
+    for name, per_event in weights.base.items():
         weight += per_event * rows.column(f"n_{name}").to_numpy()
     return pa.table(
         {

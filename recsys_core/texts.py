@@ -6,7 +6,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal
 
 from recsys_core.stop_words import STOP_WORDS
@@ -15,6 +15,10 @@ Lang = Literal["zh", "en", "other"]
 
 # What the encoder is given of one text at most, in characters.
 MODEL_CHARS = 2000
+# What decides on the language of a text in Latin letters, in characters; more of it costs time and changes nothing.
+LANGUAGE_CHARS = 200
+# Below this ratio of the probability of English to that of the likeliest language, a text is not English.
+NOT_ENGLISH = 5e-4
 # Reviews with fewer words than this say nothing about a topic.
 MIN_REVIEW_WORDS = 3
 # Items and titles in one behaviour description: enough for the encoder's 256 word pieces.
@@ -24,13 +28,26 @@ BEHAVIOUR_TITLE_CHARS = 80
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
 _HAN_CHARS = re.compile(f"[{_HAN}]")
 _HAN_RUN = re.compile(f"[{_HAN}]+")
-_LATIN_CHARS = re.compile("[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
+_ACCENTED = re.compile("[\u00c0-\u024f\u1e00-\u1eff]")
+_LATIN = "A-Za-z\u00c0-\u024f\u1e00-\u1eff"
+_LATIN_CHARS = re.compile(f"[{_LATIN}]")
+_LATIN_WORDS = re.compile(f"[{_LATIN}]+")
 _KANA_CHARS = re.compile("[\u3040-\u30ff\u31f0-\u31ff]")
 # A run of Han, or a run of other letters and digits with inner apostrophes and hyphens.
 _WORDS = re.compile(rf"[{_HAN}]+|[^\W_{_HAN}]+(?:['’-][^\W_{_HAN}]+)*")
 # Joiners stay for emoji; tab and line feed become spaces. Dropped: other controls, direction marks, byte-order marks.
 _DROPPED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 _LANGUAGES: dict[str, Lang] = {"zh": "zh", "cmn": "zh", "zho": "zh", "chi": "zh", "chinese": "zh", "en": "en", "eng": "en", "english": "en"}
+# Told apart where the letters are Latin, English first. Danish stands for Norwegian too; each further one is found in more English titles.
+_LATIN_LANGUAGES = (
+    *("ENGLISH", "GERMAN", "FRENCH", "SPANISH", "PORTUGUESE", "ITALIAN", "DUTCH", "POLISH", "TURKISH", "SWEDISH", "DANISH", "FINNISH"),
+    *("CZECH", "HUNGARIAN", "ROMANIAN", "INDONESIAN", "VIETNAMESE"),
+)
+# Frequent English words of which no other of these languages has two that are frequent.
+_ENGLISH_WORDS = {
+    *("about", "and", "but", "for", "from", "have", "how", "is", "it", "not", "that", "the", "there", "they", "this", "to", "were", "what"),
+    *("with", "would", "you", "your"),
+}
 _SPACES = re.compile(r"\s+")
 
 
@@ -46,21 +63,60 @@ def normalise(text: str) -> str:
 
 
 def language(text: str) -> Lang:
-    """'zh', 'en' or 'other' by script alone: Han without kana is Chinese, Latin letters count as English, the rest is other.
+    """'zh', 'en' or 'other': by script where script is enough, else by a library that tells the languages of Latin letters apart.
 
-    A Han character weighs as much as three Latin letters, about what a word takes in each; a text without letters is 'other'.
+    Han without kana is Chinese; letters neither Han nor Latin are other, and so is a text without letters. A Han character weighs as
+    much as three Latin letters, about what a word takes in each; Latin words with capitals are names beside them and weigh a third.
 
     >>> [language(t) for t in ("Great game", "很好玩的游戏 DLC", "とても楽しい", "Отличная игра", "🙂")]
     ['en', 'zh', 'other', 'other', 'other']
+    >>> [language(t) for t in ("Sehr gutes Spiel, macht viel Spaß", "WHITE HANGING HEART T-LIGHT HOLDER", "Apple iPhone 15 Pro 手机壳")]
+    ['other', 'en', 'zh']
     """
-    head = text[:MODEL_CHARS]
-    if head.isascii():
-        return "en" if _LATIN_CHARS.search(head) else "other"
-    letters = sum(map(str.isalpha, head))
-    han, latin, kana = (len(p.findall(head)) for p in (_HAN_CHARS, _LATIN_CHARS, _KANA_CHARS))
-    weights = {"zh": 3 * han if kana * 10 <= han else 0, "en": latin, "other": letters - han - latin + (3 * han if kana * 10 > han else 0)}
-    best = max(weights, key=lambda k: weights[k])  # on a tie the first in the order zh, en, other
-    return best if weights[best] else "other"  # type: ignore[return-value]
+    head = text[: 4 * LANGUAGE_CHARS]
+    han = kana = others = 0
+    if not head.isascii():
+        letters, han, latin, kana = sum(map(str.isalpha, head)), *(len(p.findall(head)) for p in (_HAN_CHARS, _LATIN_CHARS, _KANA_CHARS))
+        others = letters - han - latin
+    if not han and not others:
+        return ("en" if _is_english(_prose(head)) else "other") if _LATIN_CHARS.search(head) else "other"
+    if kana * 10 > han:
+        han, others = 0, others + 3 * han
+    thirds = sum(len(w) * (3 if w.islower() else 1) for w in _LATIN_WORDS.findall(head))
+    if thirds > 3 * max(3 * han, others):
+        return "en" if _is_english(_prose(head)) else "other"
+    return "zh" if 3 * han >= others else "other"
+
+
+def _prose(text: str) -> str:
+    """The first LANGUAGE_CHARS of a text without addresses and names of users, which look like some language or other."""
+    return " ".join(w for w in text.split() if "://" not in w and "@" not in w and not w.startswith("www."))[:LANGUAGE_CHARS]
+
+
+@lru_cache(maxsize=1 << 13)
+def _is_english(text: str) -> bool:
+    """Whether a text in Latin letters is English; in doubt it is.
+
+    Names and titles fool letter statistics, so only a probability far below that of another language counts: in capitals, or beside one of
+    the English words, a tenth of NOT_ENGLISH, and ten times as much where letters have accents.
+    """
+    words = _LATIN_WORDS.findall(text.lower())
+    known = [w for w in words if w in _ENGLISH_WORDS]
+    if 7 * len(known) >= len(words) and len(set(known)) >= 2:
+        return True
+    english, detector = _detector()
+    found = {c.language: c.value for c in detector.compute_language_confidence_values(text)}
+    limit = NOT_ENGLISH * (10 if _ACCENTED.search(text) else 1) * (0.1 if known or text.isupper() else 1)
+    return found[english] >= limit * max(found.values())
+
+
+@cache
+def _detector() -> tuple[Any, Any]:
+    """(English, detector) of lingua: trigrams alone take 30 MiB a process, all its n-grams 460 MiB and six times as long."""
+    from lingua import Language, LanguageDetectorBuilder
+
+    languages = [getattr(Language, name) for name in _LATIN_LANGUAGES]
+    return languages[0], LanguageDetectorBuilder.from_languages(*languages).with_low_accuracy_mode().build()
 
 
 def language_code(declared: str | None, text: str | None) -> Lang | None:

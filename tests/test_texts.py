@@ -5,6 +5,8 @@ from __future__ import annotations
 import doctest
 import hashlib
 import hmac
+import subprocess
+import sys
 
 import pytest
 
@@ -26,23 +28,60 @@ def test_user_key_is_the_keyed_hash_and_needs_a_secret() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("expected", "texts"),
     [
-        ("Great game", "en"),
-        ("très bon", "en"),
-        ("很好玩", "zh"),
-        ("这个 DLC 很好 really", "zh"),
-        ("I bought the 红 one for my brother", "en"),
-        ("とても楽しい映画", "other"),
-        ("재미있어요", "other"),
-        ("ดีมาก", "other"),
-        ("🙂🙂", "other"),
-        ("12345", "other"),
-        ("", "other"),
+        (
+            "en",
+            "Great game|I bought the 红 one for my brother|WHITE HANGING HEART T-LIGHT HOLDER|Brightfox versatile dice set|café latte mug",
+        ),
+        (
+            "en",
+            "Durable chess set, player boards|What is a qubit?|https://de.wikipedia.org/wiki/Schach says it|@FrançoisMüller sounds great",
+        ),
+        ("zh", "很好玩|這款桌遊適合全家|这个 DLC 很好 really|Apple iPhone 15 Pro Max 手机壳|和 Counter-Strike 比起来差远了"),
+        ("other", "Sehr gutes Spiel, macht viel Spaß|Macht süchtig|Das Spiel ist leider viel zu kurz|WARUM STÜRZT DAS SPIEL STÄNDIG AB"),
+        (
+            "other",
+            "très bon|Bon rapport qualité prix|Muy bueno|El mejor juego del año|Muito bom|Molto bello|Heel goed, een mooi bordspel",
+        ),
+        (
+            "other",
+            "Bardzo dobre|Çok güzel|Mycket bra spel|Erittäin hyvä peli|Nagyon jó játék|Trò chơi rất hay, tôi thích|Barang datang rusak",
+        ),
+        ("other", "とても楽しい映画|ファミコン GAME BOY|재미있어요|ดีมาก|Отличная игра, но Steam вылетает|لعبة رائعة|🙂🙂|12345|♥♥♥|"),
     ],
 )
-def test_language_goes_by_script(text: str, expected: str) -> None:
-    assert language(text) == expected
+def test_languages_by_script_and_library(expected: str, texts: str) -> None:
+    assert {t: language(t) for t in texts.split("|")} == dict.fromkeys(texts.split("|"), expected)
+
+
+def test_a_long_text_is_told_by_its_beginning_and_costs_no_more() -> None:
+    assert language("Das Spiel ist gut. " * 100_000) == "other"
+    assert language("The game is good. " * 100_000) == language("a" * 1_000_000) == "en"
+    assert language("很好" * 500_000) == "zh"
+
+
+LAZY_AND_SHARED = """
+import multiprocessing, sys
+from concurrent.futures import ThreadPoolExecutor
+from recsys_core.texts import _is_english, language
+language("很好玩"), language("Отличная игра"), language("This is what you want")
+print("lingua" in sys.modules)
+texts = ["Sehr gutes Spiel", "Great puzzle game", "Muy bueno", "ALARM CLOCK BAKELIKE RED", "Trop cher", "Gra jest bardzo fajna"] * 20
+def fresh(text):
+    _is_english.cache_clear()
+    return language(text)
+with ThreadPoolExecutor(8) as threads:
+    answers = [list(threads.map(fresh, texts))]
+with multiprocessing.get_context("fork").Pool(2) as children:
+    answers.append(children.map(fresh, texts))
+print("lingua" in sys.modules, answers == [[language(t) for t in texts]] * 2, sorted(set(answers[0])))
+"""
+
+
+def test_the_language_library_is_loaded_when_needed_and_safe_for_threads_and_forks() -> None:
+    done = subprocess.run([sys.executable, "-c", LAZY_AND_SHARED], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "False\nTrue True ['en', 'other']\n"
 
 
 def test_a_declared_language_wins_over_the_script() -> None:

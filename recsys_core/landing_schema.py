@@ -1,6 +1,6 @@
-"""The canonical landing format, declared once: the fields of an event line and of a catalogue line.
+"""The canonical landing format, declared once: the fields of an event line and of the catalogue's lines.
 
-`python -m recsys_core.landing_schema docs/` writes both JSON schemas.
+`python -m recsys_core.landing_schema docs/` writes the JSON schemas.
 """
 
 from __future__ import annotations
@@ -89,6 +89,12 @@ EVENT_FIELDS: tuple[Field, ...] = (
     Field("lang", "string", "Language of the text or page, BCP 47.", ("en", "zh")),
     Field("url", "string", "Page on which it happened.", ("https://shop.example/i7",)),
     Field("repairs", "strings", "Codes of what the landing step itself made up or mended in this line.", (["day_precision"],)),
+    Field(
+        "fault",
+        "string",
+        "Code of why the landing step found that this is no event; the raw row stands beside it in `record`.",
+        ("not_a_product",),
+    ),
 )
 
 ITEM_FIELDS: tuple[Field, ...] = (
@@ -100,8 +106,21 @@ ITEM_FIELDS: tuple[Field, ...] = (
     Field("brand", "string", "Brand, maker or author.", ("Hokus",)),
     Field("price", "number", "Price of one piece in the shop's currency.", (12.99,), minimum=0),
     Field("lang", "string", "Language of title and description, BCP 47.", ("en", "zh")),
-    Field("deleted", "boolean", "True: not sold from this night on.", (False,)),
+    Field("parent_id", "string", "Id of the item that this one is a variant of.", ("i3",), max_length=MAX_ID_LENGTH),
+    Field("deleted", "boolean", "True: not sold from this night on; what was known of the item stays.", (False,)),
 )
+
+CATEGORY_FIELDS: tuple[Field, ...] = (
+    Field("category", "string", "Name of the category, as items have it.", ("Toys",), True, max_length=MAX_TEXT_LENGTH),
+    Field("parent", "string", "The category above; none for a root.", ("Children",), max_length=MAX_TEXT_LENGTH),
+)
+
+
+# What stands beside `fault`; these names mean nothing on other lines.
+FAULT_RECORD: dict[str, dict[str, Any]] = {
+    "record": {"description": "The raw row, as an object or as its text.", "type": ["object", "string"]},
+    "record_base64": {"description": "The bytes of a raw row that is no UTF-8 text.", "type": "string"},
+}
 
 
 def _property(field: Field) -> dict[str, Any]:
@@ -152,10 +171,15 @@ def event_schema() -> dict[str, Any]:
     )
     searched = {"anyOf": [_with_value("item_id"), _with_value("query")]}
     bought = {"properties": {"quantity": {"minimum": 0}}}
-    schema["allOf"] = [
-        {"if": _has_value("event_type", "search"), "then": searched, "else": _with_value("item_id")},
-        {"if": _has_value("event_type", "return"), "else": bought},
-    ]
+    schema["if"] = {"required": ["fault"], "properties": {"fault": {"type": "string"}}}
+    schema["then"] = {"anyOf": [{"required": [name], "properties": {name: record}} for name, record in FAULT_RECORD.items()]}
+    schema["else"] = {
+        "required": schema.pop("required"),
+        "allOf": [
+            {"if": _has_value("event_type", "search"), "then": searched, "else": _with_value("item_id")},
+            {"if": _has_value("event_type", "return"), "else": bought},
+        ],
+    }
     return schema
 
 
@@ -171,9 +195,23 @@ def item_schema() -> dict[str, Any]:
     return schema
 
 
+def category_schema() -> dict[str, Any]:
+    """JSON schema (draft 2020-12) of one line of `<landing>/categories/ds=YYYY-MM-DD/*.jsonl[.gz]` (CSV has the same columns)."""
+    return _schema(
+        "Landing category",
+        "One line of <landing>/categories/ds=YYYY-MM-DD/*.jsonl[.gz], or one row of *.csv there. The folder is optional: with it, "
+        "an item's category is one of the tree or unknown. The category as of a night is its newest row in any partition up to it.",
+        CATEGORY_FIELDS,
+    )
+
+
 def schema_files() -> dict[str, str]:
     """File name → content of the generated schema files."""
-    schemas = {"landing-event.schema.json": event_schema(), "landing-item.schema.json": item_schema()}
+    schemas = {
+        "landing-event.schema.json": event_schema(),
+        "landing-item.schema.json": item_schema(),
+        "landing-category.schema.json": category_schema(),
+    }
     return {name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n" for name, schema in schemas.items()}
 
 

@@ -70,10 +70,28 @@ def test_field_names_are_unique() -> None:
         ({"price": -1}, False),
         ({"event_type": "return", "quantity": -2}, True),
         ({"event_type": "purchase", "quantity": -2}, False),
+        ({"fault": None}, True),
+        ({"fault": "bad_row"}, False),
     ],
 )
 def test_events(change: dict[str, Any], good: bool) -> None:
     assert Draft202012Validator(event_schema()).is_valid({**EVENT, **change}) is good
+
+
+@pytest.mark.parametrize(
+    ("line", "good"),
+    [
+        ({"fault": "bad_row", "record": "1,2"}, True),
+        ({"fault": "bad_row", "record": {"event_type": "stare"}}, True),
+        ({"fault": "bad_utf8", "record_base64": "/w=="}, True),
+        ({"fault": "bad_row"}, False),
+        ({"fault": 7, "record": "1,2"}, False),
+        ({"record": "1,2"}, False),
+        ({**EVENT, "record": 7}, True),  # on other lines the name means nothing
+    ],
+)
+def test_fault_lines(line: dict[str, Any], good: bool) -> None:
+    assert Draft202012Validator(event_schema()).is_valid(line) is good
 
 
 @pytest.mark.parametrize("name", [field.name for field in EVENT_FIELDS if field.required])

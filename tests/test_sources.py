@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import doctest
 import gzip
 import io
 import json
 import os
+import re
 import tarfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -18,9 +21,11 @@ import fsspec
 import pytest
 from jsonschema import Draft202012Validator
 
-from recsys_core.landing_schema import event_schema, item_schema
-from recsys_core.sources import SOURCES, LandReport, Refusal, SourceError, land, landing, reading
-from recsys_core.sources.base import Event, Source
+from recsys_core.landing_schema import EVENT_FIELDS, event_schema, item_schema
+from recsys_core.parse.rules import RULES
+from recsys_core.sources import SOURCES, LandReport, Refusal, SourceError, land, landing, partitions, reading
+from recsys_core.sources.base import Event, Raw, Source
+from tests.ecosystem import GA4, MONOPOLY, SEGMENT, UNO
 
 
 def files(folder: Path, **contents: str) -> None:
@@ -35,10 +40,20 @@ def jsonl(*rows: dict[str, Any]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def landed(root: Path, kind: str) -> dict[str, list[dict[str, Any]]]:
-    """Partition → its lines."""
+def unzipped(file: Path) -> list[str]:
+    return (gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()).decode().splitlines()
+
+
+def landed(root: Path, kind: str, faults: bool = False) -> dict[str, list[dict[str, Any]]]:
+    """Partition → its lines: those of events and items, or the fault lines."""
     partitions = sorted((root / kind).glob("ds=*"))
-    return {p.name[3:]: [json.loads(line) for file in sorted(p.iterdir()) for line in gzip.open(file)] for p in partitions}
+    lines = {p.name[3:]: [json.loads(line) for file in sorted(p.iterdir()) for line in unzipped(file)] for p in partitions}
+    return {ds: kept for ds, rows in lines.items() if (kept := [row for row in rows if ("fault" in row) is faults])}
+
+
+def apart(root: Path) -> list[dict[str, Any]]:
+    """The fault lines of rows whose night is not known."""
+    return [json.loads(line) for file in sorted((root / "_refused").glob("*.gz")) for line in unzipped(file)]
 
 
 def snapshot(root: Path) -> dict[str, bytes]:
@@ -53,7 +68,7 @@ def steam(folder: Path) -> None:
         "3,2014-01-03,u1,20,review_recommend,True,,0,0,0,False\n",
         "4,2014-02-30,u1,20,review_recommend,True,,0,0,0,False\n",
         "5,2014-01-03,u1\n",
-        "6,2014-01-03,u1,20,looked,True,,0,0,0,False\n",
+        "6,2014-01-05,u1,20,looked,True,,0,0,0,False\n",
     )
     game = {"item_id": 10, "title": "A", "genres": ["Action"], "tags": ["Indie", "Action"], "developer": "D", "price": "Free To Play"}
     other = {"item_id": 20, "title": "B", "genres": [], "tags": None, "developer": None, "price": "Third-party"}
@@ -148,6 +163,14 @@ def amazon_reviews(folder: Path) -> None:
     files(folder, meta_Toys__jsonl=jsonl(first, second, {"other": 1}))
 
 
+def segment(folder: Path) -> None:
+    files(folder, **{"1767484800__b2f5__1__gz": jsonl(*SEGMENT) + "{cut\n"})
+
+
+def ga4(folder: Path) -> None:
+    files(folder, **{"events_20260103-000000000000__json__gz": jsonl(*GA4) + "{cut\n"})
+
+
 def canonical(folder: Path) -> None:
     view = {"event_id": "e1", "user_id": "u1", "item_id": "i1", "event_type": "view", "ts": "2026-01-02T23:30:00-02:00"}
     late = {**view, "event_id": "e2", "ts": 1767323045, "received_ts": 1767409445000}
@@ -161,14 +184,29 @@ def canonical(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """A literal input and what must land: nights → event ids, items partitions → item ids."""
+    """A literal input and what must land: nights → event ids, items partitions → item ids.
+
+    faults         nights → codes of the fault lines; the other refused rows lie in `_refused`
+    derived_items  items made of the events
+    several        events beyond the first of a row
+    identities     nights → pairs
+    """
 
     make: Callable[[Path], None]
     events: dict[str, list[str]]
     items: dict[str, list[str]]
     read: int
     refused: dict[str, int] = field(default_factory=dict)
+    faults: dict[str, list[str]] = field(default_factory=dict)
     derived_items: int = 0
+    several: int = 0
+    identity_rows: int = 0
+    identities: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+
+    @property
+    def nights(self) -> list[str]:
+        """All partitions of events."""
+        return sorted({*self.events, *self.faults})
 
 
 CASES: dict[str, Case] = {
@@ -177,7 +215,8 @@ CASES: dict[str, Case] = {
         {"2014-01-01": ["steam-1", "steam-2"], "2014-01-03": ["steam-3"]},
         {"2014-01-01": ["10", "20"]},
         11,
-        {"bad_ts": 1, "bad_row": 1, "unknown_event_type": 1, "missing_required": 1, "not_object": 1, "json_syntax": 1},
+        {"bad_ts": 1, "bad_row": 1, "unknown_event_type": 1, "missing_required": 1, "not_object": 1, "json_truncated": 1},
+        {"2014-01-03": ["bad_row"], "2014-01-05": ["unknown_event_type"]},
     ),
     "stackexchange": Case(
         stackexchange,
@@ -189,6 +228,7 @@ CASES: dict[str, Case] = {
         {"2014-01-21": ["beer:1", "beer:2"], "2014-01-22": ["beer:3"]},
         10,
         {"unknown_event_type": 1},
+        {"2014-01-23": ["unknown_event_type"]},
     ),
     "online-retail": Case(
         online_retail,
@@ -196,6 +236,7 @@ CASES: dict[str, Case] = {
         {"2010-12-01": ["71053", "85123A"], "2010-12-03": ["22139"]},
         9,
         {"not_a_product": 1, "stock_adjustment": 1, "bad_number": 1},
+        {"2010-12-01": ["not_a_product"], "2010-12-03": ["stock_adjustment", "bad_number"]},
         derived_items=3,
     ),
     "movielens": Case(
@@ -207,6 +248,7 @@ CASES: dict[str, Case] = {
         {"2000-07-30": ["1", "2"]},
         7,
         {"bad_number": 1, "bad_ts": 1},
+        {"2000-07-30": ["bad_number"]},
     ),
     "amazon-reviews": Case(
         amazon_reviews,
@@ -214,13 +256,43 @@ CASES: dict[str, Case] = {
         {"2014-01-01": ["A1", "P2"]},
         8,
         {"bad_rating": 1, "missing_required": 1, "json_syntax": 1, "unknown_record": 1},
+        {"2014-01-01": ["bad_rating"], "2014-01-02": ["missing_required"]},
+    ),
+    "segment": Case(
+        segment,
+        {
+            "2026-01-02": ["ajs-1", "ajs-2", "ajs-3", "ajs-4"],
+            "2026-01-03": ["ajs-7-1", "ajs-7-2", "ajs-8-1", "ajs-9", "ajs-10", "ajs-11"],
+        },
+        {"2026-01-02": [UNO, MONOPOLY, "G-33"], "2026-01-03": [MONOPOLY]},
+        15,
+        {"unknown_event_type": 2, "impression": 1, "json_truncated": 1},
+        {"2026-01-02": ["impression", "unknown_event_type"], "2026-01-03": ["unknown_event_type"]},
+        derived_items=4,
+        several=1,
+        identity_rows=2,
+        identities={
+            "2026-01-02": [("23adfd82-aa0f-45a7-a756-24f2a7a4c895", "AiUGstSDIg")],
+            "2026-01-03": [("39239-239239-239239-23923", "AiUGstSDIg")],
+        },
+    ),
+    "ga4": Case(
+        ga4,
+        {"2026-01-03": ["ga4"] * 9, "2026-01-04": ["ga4"] * 2},
+        {"2026-01-03": ["GGOEGAAX0105", "GGOEGCBQ016499"], "2026-01-04": ["GGOEGAAX0105"]},
+        15,
+        {"unknown_event_type": 2, "impression": 1, "bad_ts": 1, "json_truncated": 1},
+        {"2026-01-03": ["unknown_event_type", "unknown_event_type", "impression", "bad_ts", "json_truncated"]},
+        derived_items=3,
+        several=1,
+        identities={"2026-01-03": [("1026454.4271112504", "u-1")]},
     ),
     "canonical": Case(
         canonical,
         {"2026-01-03": ["e1", "e2"]},
-        {"2026-01-03": ["i1", "i2", "i3"]},
+        {"2026-01-03": ["i1", "i2", "i3", "i4"]},
         10,
-        {"not_object": 1, "json_syntax": 1, "no_time": 1, "bad_ts": 1, "bad_number": 1},
+        {"not_object": 1, "json_truncated": 1, "no_time": 1, "bad_ts": 1},
     ),
 }
 
@@ -237,13 +309,45 @@ def test_every_source_lands_what_is_written_out(case: tuple[str, Case, Path], tm
     name, expected, raw = case
     report = land(name, str(raw), str(tmp_path / "landing"))
     events, items = landed(tmp_path / "landing", "events"), landed(tmp_path / "landing", "items")
-    if name == "amazon-reviews":  # their ids are digests
+    if name in ("amazon-reviews", "ga4"):  # their ids are digests
         assert {ds: len(rows) for ds, rows in events.items()} == {ds: len(ids) for ds, ids in expected.events.items()}
     else:
         assert {ds: [row["event_id"] for row in rows] for ds, rows in events.items()} == expected.events
     assert {ds: [row["item_id"] for row in rows] for ds, rows in items.items()} == expected.items
-    assert (report.rows_read, report.refused, [str(ds) for ds in report.nights]) == (expected.read, expected.refused, list(events))
-    assert report.events + report.items - expected.derived_items + sum(report.refused.values()) == report.rows_read
+    faults = landed(tmp_path / "landing", "events", faults=True)
+    assert {ds: [row["fault"] for row in rows] for ds, rows in faults.items()} == expected.faults
+    assert (report.rows_read, report.refused, [str(ds) for ds in report.nights]) == (expected.read, expected.refused, expected.nights)
+    assert report.fault_lines == sum(map(len, expected.faults.values()))
+    assert Counter(row["fault"] for row in apart(tmp_path / "landing")) == Counter(expected.refused) - Counter(
+        code for codes in expected.faults.values() for code in codes
+    )
+    pairs = landed(tmp_path / "landing", "identity")
+    assert {ds: [(row["anonymous_id"], row["user_id"]) for row in rows] for ds, rows in pairs.items()} == expected.identities
+    assert (report.several, report.identity_rows) == (expected.several, expected.identity_rows)
+    held = report.events + report.items - expected.derived_items + sum(report.refused.values()) + report.identity_rows
+    assert held == report.rows_read + report.several
+
+
+def test_a_refused_row_lands_with_all_that_was_read_of_it(case: tuple[str, Case, Path], tmp_path: Path) -> None:
+    name, _, raw = case
+    land(name, str(raw), str(tmp_path / "landing"))
+    lines = [*apart(tmp_path / "landing"), *(r for rows in landed(tmp_path / "landing", "events", faults=True).values() for r in rows)]
+    text = "\n".join(line for file in sorted(raw.iterdir()) for line in unzipped(file))
+    assert lines
+    for line in lines:
+        assert RULES[line["fault"]][0] == "quarantined"
+        assert set(line) == {"fault", "record"}
+        if isinstance(line["record"], str):
+            assert line["record"] in text
+        else:
+            assert all(str(value) in text for value in line["record"].values() if isinstance(value, str))
+
+
+def test_every_reason_that_a_source_gives_is_a_rule() -> None:
+    given = {code for file in Path(reading.__file__).parent.glob("*.py") for code in re.findall(r'Refusal\(\s*"(\w+)"', file.read_text())}
+    assert len(given) > 10
+    assert {code for code in given if RULES.get(code, ("",))[0] != "quarantined"} == set()
+    assert {code for source in SOURCES.values() for code in source.expected_reasons} <= set(RULES)
 
 
 def test_every_landed_line_fits_the_schema(case: tuple[str, Case, Path], tmp_path: Path) -> None:
@@ -253,15 +357,21 @@ def test_every_landed_line_fits_the_schema(case: tuple[str, Case, Path], tmp_pat
     events, items = Draft202012Validator(event_schema()), Draft202012Validator(item_schema())
     for ds, rows in landed(tmp_path / "landing", "events").items():
         for row in rows:
-            if row["user_id"] is None and "no_user" in declared["expected_reasons"]:
+            if row.get("user_id") is None and "no_user" in declared["expected_reasons"]:
                 row = {**row, "user_id": "none"}
             events.validate(row)
-            ts = datetime.fromtimestamp(row["received_ts"] / 1000, UTC) if "received_ts" in row else datetime.fromisoformat(row["ts"])
+            assert set(row) <= {f.name for f in EVENT_FIELDS}, "undeclared fields are noise in every event"
+            moment = row.get("received_ts", row["ts"])
+            ts = datetime.fromtimestamp(moment / 1000, UTC) if isinstance(moment, int) else datetime.fromisoformat(moment)
             assert ts.tzinfo or declared["time_zone_of_naive_ts"] == "UTC"
             assert str((ts.astimezone(UTC) if ts.tzinfo else ts).date()) == ds
+    for rows in landed(tmp_path / "landing", "events", faults=True).values():
+        for row in rows:
+            events.validate(row)
     for rows in landed(tmp_path / "landing", "items").values():
         for row in rows:
-            items.validate(row)
+            if row["item_id"] != "i4":  # landed as it is, for cleaning to judge
+                items.validate(row)
 
 
 def test_landing_again_gives_the_same_bytes_and_replaces(case: tuple[str, Case, Path], tmp_path: Path) -> None:
@@ -277,28 +387,30 @@ def test_landing_again_gives_the_same_bytes_and_replaces(case: tuple[str, Case, 
         "_source.json",
         *(
             f"{kind}/ds={ds}/{name}.jsonl.gz"
-            for kind, nights in (("events", CASES[name].events), ("items", CASES[name].items))
+            for kind, nights in (("events", CASES[name].nights), ("items", CASES[name].items), ("identity", CASES[name].identities))
             for ds in nights
         ),
+        *([f"_refused/{name}.jsonl.gz"] if apart(root) else []),
     }
 
 
 def test_a_range_includes_both_ends_and_lands_the_catalogue_on_its_first_night(case: tuple[str, Case, Path], tmp_path: Path) -> None:
     name, expected, raw = case
-    last = list(expected.events)[-1]
+    last = expected.nights[-1]
     report = land(name, str(raw), str(tmp_path / "landing"), date.fromisoformat(last), date.fromisoformat(last))
     assert [str(ds) for ds in report.nights] == [last]
-    assert report.events == len(expected.events[last])
-    assert report.outside_range > 0 or len(expected.events) == 1
+    assert report.events == len(expected.events.get(last, []))
+    assert report.outside_range > 0 or len(expected.nights) == 1
     assert list(landed(tmp_path / "landing", "items")) == [last]
+    assert all(list(landed(tmp_path / "landing", "identity")) == [last] for _ in expected.identities)
     total = report.events + report.items - expected.derived_items + report.outside_range + sum(report.refused.values())
-    assert total == report.rows_read
+    assert total + report.identity_rows == report.rows_read + report.several
 
 
 def test_bounded_buffers_give_the_same_bytes(case: tuple[str, Case, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name, _, raw = case
     land(name, str(raw), str(tmp_path / "whole"))
-    monkeypatch.setattr(landing, "BUFFERED_BYTES", 100)
+    monkeypatch.setattr(partitions, "BUFFERED_BYTES", 100)
     land(name, str(raw), str(tmp_path / "bounded"))
     assert snapshot(tmp_path / "bounded") == snapshot(tmp_path / "whole")
 
@@ -307,8 +419,8 @@ def test_steam_ratings_texts_and_times_within_the_day(tmp_path: Path) -> None:
     steam(tmp_path / "raw")
     land("steam", str(tmp_path / "raw"), str(tmp_path / "landing"))
     good, bad = landed(tmp_path / "landing", "events")["2014-01-01"]
-    assert (good["rating"], good["text"], good["year_imputed"]) == (5, "Great, really & short", True)
-    assert (bad["rating"], bad["text"], bad["year_imputed"]) == (1, "split by a return", False)
+    assert (good["rating"], good["text"]) == (5, "Great, really & short")
+    assert (bad["rating"], bad["text"]) == (1, "split by a return")
     assert good["repairs"] == bad["repairs"] == ["day_precision"]
     assert good["ts"] == "2014-01-01T17:40:21Z"
     assert "text" not in landed(tmp_path / "landing", "events")["2014-01-03"][0]
@@ -341,6 +453,11 @@ def test_retail_returns_unknown_customers_and_titles(tmp_path: Path) -> None:
     online_retail(tmp_path / "raw")
     land("online-retail", str(tmp_path / "raw"), str(tmp_path / "landing"))
     first, second = landed(tmp_path / "landing", "events").values()
+    postage = landed(tmp_path / "landing", "events", faults=True)["2010-12-01"][0]
+    assert postage == {
+        "fault": "not_a_product",
+        "record": dict(zip(RETAIL_HEAD.strip().split(","), RETAIL_DAYS["2010-12-01.csv"].splitlines()[-1].split(","), strict=True)),
+    }
     assert [row["user_id"] for row in first] == ["17850", "17850", None, None]
     assert (second[0]["event_type"], second[0]["quantity"], second[0]["region"]) == ("return", -1, "France")
     assert landed(tmp_path / "landing", "items")["2010-12-01"][0] == {"item_id": "71053", "title": "LAMP", "price": 3.39, "lang": "en"}
@@ -437,7 +554,11 @@ def test_canonical_types_the_catalogue_csv(tmp_path: Path) -> None:
     canonical(tmp_path / "raw")
     land("canonical", str(tmp_path / "raw"), str(tmp_path / "landing"))
     items = landed(tmp_path / "landing", "items")["2026-01-03"]
-    assert items[1:] == [{"item_id": "i2", "title": "Zug", "tags": ["toys", "wood"], "price": 1.5}, {"item_id": "i3", "deleted": True}]
+    assert items[1:] == [
+        {"item_id": "i2", "title": "Zug", "tags": ["toys", "wood"], "price": 1.5},
+        {"item_id": "i3", "deleted": True},
+        {"item_id": "i4", "title": "Bad", "price": "x"},
+    ]
 
 
 def test_a_landing_can_be_a_url(tmp_path: Path) -> None:
@@ -447,6 +568,133 @@ def test_a_landing_can_be_a_url(tmp_path: Path) -> None:
     fs = fsspec.filesystem("memory")
     there = {path.removeprefix("/bucket/landing/"): fs.cat_file(path) for path in fs.find("/bucket/landing")}
     assert there == snapshot(tmp_path / "landing")
+
+
+def test_canonical_carries_every_folder_of_the_layout_and_says_what_it_cannot(tmp_path: Path) -> None:
+    raw, root = tmp_path / "raw", tmp_path / "landing"
+    files(raw / "events" / "ds=2026-01-02", a__jsonl=jsonl({"event_id": "e1"}), b__jsonl="\ufeff" + jsonl({"event_id": "e2"}))
+    files(raw / "events" / "ds=2026-01-02", c__log=jsonl({"event_id": "e3"}))
+    files(raw / "items" / "ds=2026-01-02", a__csv='title,item_id,colour\n"a\nb",i1,red\n')
+    files(raw / "categories" / "ds=2026-01-02", a__csv="category,parent\nTrains,Toys\n", b__jsonl=jsonl({"category": "Toys"}))
+    files(raw / "identity" / "ds=2025-01-01", a__jsonl=jsonl({"anonymous_id": "a", "user_id": "u"}))
+    files(raw / "optout" / "ds=2026-01-02", a__jsonl=jsonl({"user_id": "u"}))
+    report = land("canonical", str(raw), str(root))
+    found = {kind: landed(root, kind) for kind in ("events", "items", "categories", "identity", "optout")}
+    assert found == {
+        "events": {"2026-01-02": [{"event_id": "e1"}, {"event_id": "e2"}, {"event_id": "e3"}]},
+        "items": {"2026-01-02": [{"title": "a\nb", "item_id": "i1", "colour": "red"}]},
+        "categories": {"2026-01-02": [{"category": "Trains", "parent": "Toys"}, {"category": "Toys"}]},
+        "identity": {"2025-01-01": [{"anonymous_id": "a", "user_id": "u"}]},
+        "optout": {"2026-01-02": [{"user_id": "u"}]},
+    }
+    assert (report.rows_read, report.events, report.items, report.identities, report.identity_rows) == (8, 3, 3, 2, 2)
+    files(raw / "wishes" / "ds=2026-01-02", a__jsonl="")
+    with pytest.raises(SourceError, match="wishes cannot: set LANDING to the folder itself"):
+        land("canonical", str(raw), str(root))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.jsonl.gz", gzip.compress(b"{}\n" * 99)[:-9], "a.jsonl.gz is cut or damaged: .*gz_truncated"),
+        ("a.jsonl.gz", b"{}\n", "a.jsonl.gz is cut or damaged: .*not_gzip"),
+        ("a.jsonl", '{"event_id": "e1"}\n'.encode("utf-16"), "encoding"),
+        ("_a.jsonl", b"{}\n", "_a.jsonl: a name that begins with '_' marks what is not data"),
+        (".a.csv.gz", b"", "marks what is not data"),
+    ],
+)
+def test_canonical_lands_nothing_of_a_damaged_delivery(name: str, data: bytes, message: str, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    files(raw / "events" / "ds=2026-01-02", b__jsonl=jsonl({"event_id": "e1"}))
+    (raw / "events" / "ds=2026-01-02" / name).write_bytes(data)
+    with pytest.raises(SourceError, match=message):
+        land("canonical", str(raw), str(tmp_path / "landing"))
+    assert not (tmp_path / "landing").exists()
+
+
+def rows_of(text: str, night: Callable[[dict[str, str]], date] | None = None) -> list[tuple[str, int, Any]]:
+    """(kind, line, row or (reason, night, record)) of a CSV with the columns a and b."""
+    raws = reading.csv_records("row", text.split("\n")[:-1], "x.csv", ("a", "b"), night)
+    return [
+        (raw.kind, raw.row, (raw.value.reason, raw.value.ds, raw.value.record) if isinstance(raw.value, Refusal) else raw.value)
+        for raw in raws
+    ]
+
+
+def test_csv_rows_keep_their_places_and_refused_ones_their_text() -> None:
+    text = 'b,a\n1,2\n\n"x\ny",3\n1\n1,"2\n3",4\n5,6\n'
+    assert rows_of(text) == [
+        ("row", 2, {"b": "1", "a": "2"}),
+        ("row", 5, {"b": "x\ny", "a": "3"}),
+        ("refused", 6, ("bad_row", None, "1")),
+        ("refused", 8, ("bad_row", None, '1,"2\n3",4')),
+        ("row", 9, {"b": "5", "a": "6"}),
+    ]
+    dated = rows_of("a,b\n2026-01-02\n2026-01-03,1,2\nsoon\n", lambda row: reading.day(row["a"]))
+    assert [row[2][1] for row in dated] == [date(2026, 1, 2), date(2026, 1, 3), None]
+    assert rows_of("b,a\n") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        ('a,b\n1,2\n3,"4\n5,6\n', "csv_open_quote", "x.csv, line 3: a quote that is never closed"),
+        ('a,b\n1,2\n3,"4\n', "csv_open_quote", "line 3"),
+        ('a,"b\n1,2\n', "csv_open_quote", "header"),
+        ("a,c\n1,2\n", "bad_header", "no column b; the header has a, c"),
+        ("a,b,a\n1,2,3\n", "bad_header", "a column stands twice"),
+        ("", "empty_source", "the header has nothing"),
+    ],
+)
+def test_a_csv_that_would_lose_rows_is_no_csv(text: str, code: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message) as raised:
+        rows_of(text)
+    assert raised.value.code == code
+    assert RULES[code][0] == "refused"
+
+
+def test_json_records_are_read_strictly_and_whole(tmp_path: Path) -> None:
+    lines = b'\xef\xbb\xbf{"a": 1}\r\n\n{"a": 2}{"a": 3}\n[4]\n{"a": "\xff"}\n{"a": 1, "a": 2}\n{"user_id": 12345678901234567890123}\n'
+    (tmp_path / "a.json").write_bytes(lines)
+    raws = list(reading.json_records("row", tmp_path / "a.json", date(2026, 1, 2)))
+    assert [(raw.kind, raw.row, raw.repairs) for raw in raws] == [
+        ("row", 1, ()),
+        ("row", 3, ("glued_objects",)),
+        ("row", 3, ("glued_objects",)),
+        ("refused", 4, ("array_unwrapped",)),
+        ("refused", 5, ()),
+        ("refused", 6, ()),
+        ("row", 7, ()),
+    ]
+    assert [(raw.value.reason, raw.value.ds) for raw in raws if raw.kind == "refused"] == [
+        (reason, date(2026, 1, 2)) for reason in ("not_object", "bad_utf8", "dup_key")
+    ]
+    assert json.loads(partitions.fault_line(raws[4].value, None)) == {"fault": "bad_utf8", "record_base64": "eyJhIjogIv8ifQ=="}
+    assert partitions.landing_line(raws[6].value) == b'{"user_id":12345678901234567890123}'
+
+
+def test_what_reading_mended_stands_in_the_event(tmp_path: Path) -> None:
+    amazon_reviews(tmp_path / "raw")
+    line = (tmp_path / "raw" / "Toys.jsonl").read_text().splitlines()[0]
+    old = gzip.decompress((tmp_path / "raw" / "Toys.json.gz").read_bytes()).decode().splitlines()[0]
+    (tmp_path / "one.json").write_text(f"[{old}, {line}]\n")
+    land("amazon-reviews", str(tmp_path / "one.json"), str(tmp_path / "landing"))
+    assert [row["repairs"] for rows in landed(tmp_path / "landing", "events").values() for row in rows] == [
+        ["day_precision", "array_unwrapped"],
+        ["array_unwrapped"],
+    ]
+
+
+def test_refused_rows_of_the_landing_before_are_replaced_or_removed(tmp_path: Path) -> None:
+    steam(tmp_path / "raw")
+    for place in (str(tmp_path / "landing"), "memory://bucket/refused"):
+        land("steam", str(tmp_path / "raw"), place)
+        fs, base = fsspec.core.url_to_fs(place)
+        assert fs.exists(f"{base}/_refused/steam.jsonl.gz")
+        good = tmp_path / "good"
+        files(good, events__csv="event_id,event_date,user_id,item_id,event_type,review\n1,2014-01-01,u1,10,review_recommend,\n")
+        land("steam", str(good), place)
+        assert not fs.exists(f"{base}/_refused/steam.jsonl.gz")
 
 
 @pytest.mark.parametrize(
@@ -496,18 +744,23 @@ def test_a_range_without_events_lands_nothing_but_the_catalogue_of_its_start(tmp
     assert (report.events, report.items, report.nights) == (0, 2, ())
     assert list(landed(tmp_path / "landing", "items")) == ["2015-01-01"]
     report = land("steam", str(tmp_path / "raw"), str(tmp_path / "other"), None, date(2012, 1, 1))
-    assert (report.items, report.refused["no_night"]) == (0, 2)
-    assert not (tmp_path / "other").exists()
+    assert (report.items, report.refused["no_night"], report.nights) == (0, 2, ())
+    kept = apart(tmp_path / "other")
+    assert [json.loads(row["record"])["item_id"] for row in kept if row["fault"] == "no_night"] == ["10", "20"]
+    assert sorted(p.name for p in (tmp_path / "other").iterdir()) == ["_refused", "_source.json"]
 
 
 def test_the_report_reads_well() -> None:
-    report = LandReport("steam", 12_345, 12_000, 300, 40, {"bad_ts": 4, "bad_row": 1}, (date(2014, 1, 1), date(2014, 1, 3)))
+    report = LandReport("steam", 12_345, 12_000, 300, 40, {"bad_ts": 4, "bad_row": 1}, (date(2014, 1, 1), date(2014, 1, 3)), 1)
     assert str(report).splitlines() == [
         "read          12,345 rows of steam",
         "landed        12,000 events on 2 nights, 2014-01-01 … 2014-01-03 (1 absent); 300 items",
         "out of range  40",
-        "refused       5 (bad_ts 4, bad_row 1)",
+        "refused       5 (bad_ts 4, bad_row 1): 1 in their nights as fault lines, 4 in _refused/",
     ]
+    more = dataclasses.replace(report, several=1_000, identities=20, identity_rows=30)
+    assert str(more).splitlines()[0] == "read          12,345 rows of steam, 1,000 events more than rows"
+    assert str(more).splitlines()[2] == "identities    20 pairs; 30 rows tell nothing else"
 
 
 def test_progress_counts_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -519,10 +772,10 @@ def test_progress_counts_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_refused_record_of_another_night_is_out_of_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def convert(raw: tuple[str, Any]) -> list[Event]:
-        raise Refusal("no_good", date(2014, 1, int(raw[1])))
+    def convert(raw: Raw) -> list[Event]:
+        raise Refusal("no_good", date(2014, 1, int(raw.value)))
 
-    days = Source("days", lambda _: iter([("row", "1"), ("row", "2")]), convert, "snapshot")
+    days = Source("days", lambda _: iter([Raw("row", "1"), Raw("row", "2")]), convert, "snapshot")
     monkeypatch.setitem(SOURCES, "days", days)
     report = land("days", str(tmp_path), str(tmp_path / "landing"), date(2014, 1, 2), date(2014, 1, 2))
     assert (report.refused, report.outside_range) == ({"no_good": 1}, 1)

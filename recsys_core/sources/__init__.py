@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from recsys_core.sources import amazon_reviews, canonical, movielens, online_retail, stackexchange, steam
-from recsys_core.sources.base import Event, Item, Refusal, Source, SourceError
+from recsys_core.sources import amazon_reviews, canonical, ga4, movielens, online_retail, segment, stackexchange, steam
+from recsys_core.sources.base import Event, Identity, Item, Refusal, Source, SourceError
 
 SOURCES: dict[str, Source] = {
     "steam": steam.SOURCE,
@@ -11,10 +11,12 @@ SOURCES: dict[str, Source] = {
     "online-retail": online_retail.SOURCE,
     "movielens": movielens.SOURCE,
     "amazon-reviews": amazon_reviews.SOURCE,
+    "segment": segment.SOURCE,
+    "ga4": ga4.SOURCE,
     "canonical": canonical.SOURCE,
 }
 
 # Below the registry, which `landing` reads.
 from recsys_core.sources.landing import LandReport, land  # noqa: E402
 
-__all__ = ["SOURCES", "Event", "Item", "LandReport", "Refusal", "Source", "SourceError", "land"]
+__all__ = ["SOURCES", "Event", "Identity", "Item", "LandReport", "Refusal", "Source", "SourceError", "land"]

@@ -2,16 +2,17 @@
 
 A time of edition 2018 is the midnight of a day, so the time within the day is made up (`day_precision`). Variants of one product
 (edition 2023) share their parent's id. Exact duplicates of a review get the same event id, and so count once. The products are one
-snapshot without history.
+snapshot without history. Whether a purchase was verified is left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from recsys_core.sources.base import Event, Item, Outcome, Raw, Refusal, Source
+from recsys_core.sources.base import Event, Item, Outcome, Raw, Refusal, Source, on_night
 from recsys_core.sources.reading import (
     DESCRIPTION_LENGTH,
     data_files,
@@ -27,6 +28,9 @@ from recsys_core.sources.reading import (
     required,
     within_day,
 )
+
+# Edition → its fields for time, title, text and stars.
+REVIEW_FIELDS = {2018: ("unixReviewTime", "summary", "reviewText", "overall"), 2023: ("timestamp", "title", "text", "rating")}
 
 
 def _read(path: Path) -> Iterator[Raw]:
@@ -49,12 +53,13 @@ def _product(row: dict[str, Any]) -> Item:
     return Item(None, item)
 
 
-def _review(row: dict[str, Any], user: str, item: str, raw_ts: Any, title: Any, text: Any, rating: Any, verified: Any) -> Event:
-    ts = from_epoch(raw_ts)
-    title, text = plain(title), plain(text)
-    event_id = f"amazon-{digest(user, item, str(raw_ts), title, text)}"
+def _review(row: dict[str, Any], ts: datetime, fields: tuple[str, ...]) -> Event:
     day_level = "reviewerID" in row
-    stars = number(rating)
+    user = required(row, "reviewerID" if day_level else "user_id")
+    item = required(row, "parent_asin" if row.get("parent_asin") and not day_level else "asin")
+    raw_ts, title, text, stars = (row.get(name) for name in fields)
+    title, text, stars = plain(title), plain(text), number(stars)
+    event_id = f"amazon-{digest(user, item, str(raw_ts), title, text)}"
     if not 1 <= stars <= 5:
         raise Refusal("bad_rating")
     event = filled(
@@ -65,20 +70,18 @@ def _review(row: dict[str, Any], user: str, item: str, raw_ts: Any, title: Any, 
         ts=within_day(ts.date(), event_id) if day_level else iso(ts),
         rating=stars,
         text=f"{title}\n{text}".strip() if title != text else text,
-        verified=verified if isinstance(verified, bool) else None,
         repairs=["day_precision"] if day_level else None,
     )
     return Event(ts.date(), event)
 
 
 def _convert(raw: Raw) -> Iterable[Outcome]:
-    row = raw[1]
-    if "reviewerID" in row:
-        fields = (row.get(name) for name in ("unixReviewTime", "summary", "reviewText", "overall", "verified"))
-        return [_review(row, required(row, "reviewerID"), required(row, "asin"), *fields)]
-    if "user_id" in row:
-        fields = (row.get(name) for name in ("timestamp", "title", "text", "rating", "verified_purchase"))
-        return [_review(row, required(row, "user_id"), required(row, "parent_asin" if row.get("parent_asin") else "asin"), *fields)]
+    row = raw.value
+    fields = REVIEW_FIELDS[2018 if "reviewerID" in row else 2023]
+    if "reviewerID" in row or "user_id" in row:
+        ts = from_epoch(row.get(fields[0]))
+        with on_night(ts.date()):
+            return [_review(row, ts, fields)]
     if "asin" in row or "parent_asin" in row:
         return [_product(row)]
     raise Refusal("unknown_record")

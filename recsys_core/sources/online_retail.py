@@ -1,9 +1,9 @@
 """UCI Online Retail (I and II): invoice lines as one CSV, a folder of daily CSVs, or a tar of them.
 
 Invoices that start with C are returns (negative quantity). Lines without a customer are landed with `user_id` null, so that cleaning
-counts them as `no_user`, which the source declares expected; codes that are no products and stock adjustments (negative quantity, no
-cancellation) are refused here. The catalogue is made from the lines: a code is known from the day of its first sale, by that day's most
-frequent description and first price.
+counts them as `no_user`; codes that are no products and stock adjustments (negative quantity, no cancellation) are refused here, into
+their nights. All three are expected. The catalogue is made from the lines: a code is known from the day of its first sale, by that day's
+most frequent description and first price.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from recsys_core.sources.base import Event, Item, Outcome, Raw, Refusal, Source, SourceError
-from recsys_core.sources.reading import csv_rows, data_files, decoded, filled, number, plain, records, required, text_encoding, text_of
+from recsys_core.sources.base import Event, Item, Outcome, Raw, Refusal, Source, SourceError, on_night
+from recsys_core.sources.reading import csv_records, data_files, decoded, filled, number, plain, required, text_encoding, text_of
 
 COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")
 # The second edition renamed three columns.
 RENAMED = {"Invoice": "InvoiceNo", "Price": "UnitPrice", "Customer ID": "CustomerID"}
 NO_PRODUCTS = frozenset(("AMAZONFEE", "B", "BANK CHARGES", "C2", "C3", "CRUK", "D", "DOT", "GIFT", "M", "PADS", "POST", "S"))
 _NO_PRODUCT = re.compile(r"(GIFT_|ADJUST|TEST).*")
+_DAILY = re.compile(r"(\d{4}-\d\d-\d\d)\.csv(\.gz)?$")
 _US_TIME = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}) (\d{1,2}):(\d{2})")
 
 
@@ -49,16 +50,28 @@ def _read(path: Path) -> Iterator[Raw]:
     line_of: Counter[str] = Counter()
     first_sale: dict[str, tuple[date, Counter[str], float]] = {}
     for name, text in _tables(path):
-        renamed = _renamed(text)
-        for kind, row in records("line", csv_rows(renamed, name, COLUMNS)):
-            if kind == "line":
+        named = _named_day(name)
+        for raw in csv_records("line", _renamed(text), name, COLUMNS, lambda row: _time(row).date()):
+            if raw.kind == "line":
+                row = raw.value
                 line_of[row["InvoiceNo"]] += 1
-                row["line"] = line_of[row["InvoiceNo"]]
                 _note_sale(row, first_sale)
-            yield kind, row
+                yield raw._replace(value=(row, line_of[row["InvoiceNo"]], named))
+            else:
+                raw.value.ds = raw.value.ds or named
+                yield raw
     for code, (ds, descriptions, price) in sorted(first_sale.items(), key=lambda entry: (entry[1][0], entry[0])):
         title = min(descriptions, key=lambda description: (-descriptions[description], description))
-        yield "catalogue", Item(ds, {"item_id": code, "title": title, "price": price, "lang": "en"})
+        yield Raw("catalogue", Item(ds, {"item_id": code, "title": title, "price": price, "lang": "en"}))
+
+
+def _named_day(name: str) -> date | None:
+    """The day that a daily file is named after."""
+    found = _DAILY.search(name)
+    try:
+        return date.fromisoformat(found[1]) if found else None
+    except ValueError:
+        return None
 
 
 def _renamed(text: Iterable[str]) -> Iterator[str]:
@@ -100,17 +113,18 @@ def _time(row: dict[str, Any]) -> datetime:
 
 
 def _convert(raw: Raw) -> Iterable[Outcome]:
-    kind, row = raw
-    if kind == "catalogue":
-        return [row]
-    ts = _time(row)
+    if raw.kind == "catalogue":
+        return [raw.value]
+    row, line, named = raw.value
     try:
-        return [_event(row, ts)]
+        ts = _time(row)
+        with on_night(ts.date()):
+            return [_event(row, line, ts)]
     except Refusal as refusal:
-        raise Refusal(refusal.reason, ts.date()) from None
+        raise Refusal(refusal.reason, refusal.ds or named, row) from None
 
 
-def _event(row: dict[str, Any], ts: datetime) -> Event:
+def _event(row: dict[str, Any], line: int, ts: datetime) -> Event:
     code, quantity, price = _code(row), number(row["Quantity"]), number(row["UnitPrice"])
     invoice = required(row, "InvoiceNo")
     cancelled = invoice[0] in "Cc"
@@ -119,7 +133,7 @@ def _event(row: dict[str, Any], ts: datetime) -> Event:
     if price < 0:
         raise Refusal("negative_price")
     event = filled(
-        event_id=f"{invoice}-{row['line']}",
+        event_id=f"{invoice}-{line}",
         item_id=code,
         event_type="return" if cancelled else "purchase",
         ts=ts.isoformat(),
@@ -137,5 +151,5 @@ SOURCE = Source(
     _convert,
     "by_date",
     time_zone_of_naive_ts="UTC",
-    expected_reasons=("no_user", "not_a_product"),
+    expected_reasons=("no_user", "not_a_product", "stock_adjustment"),
 )

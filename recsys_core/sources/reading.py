@@ -9,14 +9,14 @@ import hashlib
 import html
 import io
 import re
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import orjson
-
+from recsys_core.parse import rawlines
+from recsys_core.parse.event import NO_USER
+from recsys_core.parse.rules import RULES, Fault
 from recsys_core.sources.base import Raw, Refusal, SourceError
 
 MAX_FIELD = 16 * 1024 * 1024
@@ -29,6 +29,8 @@ _ELEMENTS = (
     "table|tbody|td|th|thead|tr|u|ul"
 )
 _TAG = re.compile(rf"<(?:/(?:{_ELEMENTS})\s*|(?:{_ELEMENTS})(?:\s[^<>]*)?/?)>", re.IGNORECASE)
+# A line that the csv module is given after the last one: whatever row it ends up in was not closed.
+_END = "\x1a"
 _MONEY = re.compile(r"\$?\s*(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)")
 
 
@@ -69,60 +71,93 @@ def data_files(path: Path, *ends: str) -> list[Path]:
     return found
 
 
-def lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file without their ends; an unreadable file is one SourceError that names it."""
+def lines(path: Path, name: str = "") -> Iterator[bytes]:
+    """The lines of a file without their ends and without BOM; an unusable file is one SourceError that names it.
+
+    A name that ends in .gz is held to it; without a name gzip is told by its bytes alone."""
     try:
-        with open_bytes(path) as file:
-            for line in file:
-                yield line.rstrip(b"\r\n")
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise SourceError(f"{path} is cut or damaged ({error}): fetch it again") from error
+        with path.open("rb") as file:
+            for offset, line in rawlines.lines(file, name):
+                yield (line if offset else line.removeprefix(codecs.BOM_UTF8)).rstrip(b"\r")
+    except Fault as fault:
+        raise SourceError(f"{path} is cut or damaged: {RULES[fault.code][1]} ({fault.code}): fetch it again", fault.code) from fault
 
 
-def decoded(path: Path, encoding: str = "utf-8") -> Iterator[str]:
-    """The lines of a text file, without BOM; bytes of another encoding are one SourceError that names file and line."""
-    for number, line in enumerate(lines(path), 1):
+def decoded(path: Path, encoding: str = "utf-8", name: str = "") -> Iterator[str]:
+    """The lines of a text file as `lines` gives them; bytes of another encoding are one SourceError that names file and line."""
+    for number, line in enumerate(lines(path, name), 1):
         try:
-            yield (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).decode(encoding)
+            yield line.decode(encoding)
         except UnicodeDecodeError as error:
-            raise SourceError(f"{path}, line {number}: not {encoding} ({error.reason}): convert the file") from error
+            raise SourceError(f"{path}, line {number}: not {encoding} ({error.reason}): convert the file", "encoding") from error
 
 
-def csv_rows(text: Iterable[str], name: str, required: Iterable[str]) -> Iterator[dict[str, str] | None]:
-    """The rows of a CSV by header name, None for a row with too few or too many fields.
+def csv_records(
+    kind: str, text: Iterable[str], name: str, required: Iterable[str], night: Callable[[dict[str, str]], date] | None = None
+) -> Iterator[Raw]:
+    """The rows of a CSV by header name, as raw records of a kind; one with too few or too many fields is refused, `bad_row`.
 
-    A lone carriage return inside a field is a space, not a line end."""
+    A lone carriage return inside a field is a space, not a line end. `night` finds the night of a row, also of a refused one, whose
+    fields are then given as far as they go."""
     csv.field_size_limit(MAX_FIELD)
-    reader = csv.reader(line.replace("\r", " ") + "\n" for line in text)
+    taken: list[str] = []
+    ended = False
+
+    def given() -> Iterator[str]:
+        nonlocal ended
+        for line in text:
+            taken.append(line)
+            yield line.replace("\r", " ") + "\n"
+        ended = True
+        yield _END
+
+    reader = csv.reader(given())
     try:
-        header = [column.strip() for column in next(reader, [])]
+        header = [column.strip() for column in next(reader)]
+        if ended and header != [_END]:
+            raise SourceError(f"{name}: a quote in the header that is never closed", "csv_open_quote")
         missing = [column for column in required if column not in header]
         if missing:
-            raise SourceError(f"{name}: no column {', '.join(missing)}; the header has {', '.join(header) or 'nothing'}")
+            found = "nothing" if ended else ", ".join(header)
+            raise SourceError(f"{name}: no column {', '.join(missing)}; the header has {found}", "empty_source" if ended else "bad_header")
+        if len(set(header)) != len(header):
+            raise SourceError(f"{name}: a column stands twice in the header {', '.join(header)}", "bad_header")
+        taken.clear()
         for row in reader:
-            if row:
-                yield dict(zip(header, row, strict=True)) if len(row) == len(header) else None
+            if ended:
+                if row != [_END]:
+                    raise SourceError(f"{name}, line {reader.line_num - len(taken)}: a quote that is never closed", "csv_open_quote")
+            elif row and len(row) == len(header):
+                yield Raw(kind, dict(zip(header, row, strict=True)), name, reader.line_num)
+            elif row:
+                ds = _night_of(dict(zip(header, row, strict=False)), night)
+                yield Raw("refused", Refusal("bad_row", ds, "\n".join(taken)), name, reader.line_num)
+            taken.clear()
     except csv.Error as error:
-        raise SourceError(f"{name}, line {reader.line_num}: no readable CSV ({error})") from error
+        raise SourceError(f"{name}, line {reader.line_num}: no readable CSV ({error})", "line_too_long") from error
 
 
-def records(kind: str, rows: Iterable[dict[str, Any] | None]) -> Iterator[Raw]:
-    """Rows as raw records of a kind; None becomes a refusal `bad_row`."""
-    return (("refused", "bad_row") if row is None else (kind, row) for row in rows)
+def _night_of(row: dict[str, str], night: Callable[[dict[str, str]], date] | None) -> date | None:
+    try:
+        return night(row) if night else None
+    except (KeyError, Refusal):
+        return None
 
 
-def json_records(kind: str, path: Path) -> Iterator[Raw]:
-    """The lines of a JSON-lines file as raw records of a kind; what is no JSON object is refused, blank lines are skipped."""
+def json_records(kind: str, path: Path, ds: date | None = None) -> Iterator[Raw]:
+    """The objects of a JSON-lines file as raw records of a kind; what is none is refused, as one of night ds. Blank lines are skipped."""
     for number, line in enumerate(lines(path), 1):
-        line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-        if not line.strip():
-            continue
-        try:
-            row = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            yield "refused", "json_syntax"
-            continue
-        yield (kind, row) if isinstance(row, dict) else ("refused", "not_object")
+        if line.strip():
+            for found in rawlines.objects(line):
+                value = Refusal(found.fault or "not_object", ds, found.raw) if found.value is None else found.value
+                yield Raw("refused" if found.value is None else kind, value, str(path), number, found.repairs)
+
+
+def inner(row: Any, *path: str) -> Any:
+    """The value at a path of nested objects; None where one is missing or no object."""
+    for name in path:
+        row = row.get(name) if isinstance(row, dict) else None
+    return row
 
 
 def required(row: dict[str, Any], name: str) -> str:
@@ -134,10 +169,21 @@ def required(row: dict[str, Any], name: str) -> str:
     return text
 
 
+def known_id(value: Any, none: Container[str] = NO_USER) -> str | None:
+    """An id, text or whole number, as text; None for none and for the words that programs write in its place."""
+    text = str(value).strip() if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+    return None if text.lower() in none else text
+
+
+def negated(quantity: Any) -> Any:
+    """The quantity of a return, which is negative; what is no number stays as it is."""
+    return -abs(quantity) if type(quantity) in (int, float) else quantity
+
+
 def number(value: Any) -> float:
     """A finite number; refuses `bad_number`."""
     try:
-        result = float(value)
+        result = float(value if "_" not in str(value) else "")
     except (TypeError, ValueError):
         raise Refusal("bad_number") from None
     if not abs(result) < float("inf"):

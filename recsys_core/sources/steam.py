@@ -1,18 +1,20 @@
 """Steam reviews: `[prefix]events.csv[.gz]` (one dated review a row) and `[prefix]items.jsonl[.gz]` (the games).
 
 The dates are days: the time within the day is made up (`day_precision`). A recommendation is a review rated 5, its opposite one rated 1.
-The games are one snapshot without history, so they land on the first landed night; they have no description.
+The games are one snapshot without history, so they land on the first landed night; they have no description. How many found a review
+helpful or funny, and whether its year was imputed, is left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from recsys_core.sources.base import Event, Item, Outcome, Raw, Refusal, Source
+from recsys_core.sources.base import Event, Item, Outcome, Raw, Refusal, Source, on_night
 from recsys_core.sources.reading import (
-    csv_rows,
+    csv_records,
     day,
     decoded,
     filled,
@@ -21,7 +23,6 @@ from recsys_core.sources.reading import (
     money,
     names,
     plain,
-    records,
     required,
     within_day,
 )
@@ -32,9 +33,13 @@ COLUMNS = ("event_id", "event_date", "user_id", "item_id", "event_type", "review
 
 def _read(path: Path) -> Iterator[Raw]:
     events, items = find_pair(path)
-    yield from records("event", csv_rows(decoded(events), str(events), COLUMNS))
+    yield from csv_records("event", decoded(events), str(events), COLUMNS, _night)
     if items is not None:
         yield from json_records("item", items)
+
+
+def _night(row: dict[str, str]) -> date:
+    return day(row["event_date"])
 
 
 def _price(value: Any) -> float | None:
@@ -43,8 +48,8 @@ def _price(value: Any) -> float | None:
 
 
 def _convert(raw: Raw) -> Iterable[Outcome]:
-    kind, row = raw
-    if kind == "item":
+    row = raw.value
+    if raw.kind == "item":
         genres = names(row.get("genres"))
         item = filled(
             item_id=required(row, "item_id"),
@@ -56,9 +61,14 @@ def _convert(raw: Raw) -> Iterable[Outcome]:
             lang="en",
         )
         return [Item(None, item)]
+    ds = _night(row)
+    with on_night(ds):
+        return [_review(row, ds)]
+
+
+def _review(row: dict[str, str], ds: date) -> Event:
     if row["event_type"] not in RATINGS:
         raise Refusal("unknown_event_type")
-    ds = day(row["event_date"])
     event_id = f"steam-{required(row, 'event_id')}"
     event = filled(
         event_id=event_id,
@@ -68,10 +78,9 @@ def _convert(raw: Raw) -> Iterable[Outcome]:
         ts=within_day(ds, event_id),
         rating=RATINGS[row["event_type"]],
         text=plain(row["review"]),
-        year_imputed=row.get("year_imputed") == "True",
         repairs=["day_precision"],
     )
-    return [Event(ds, event)]
+    return Event(ds, event)
 
 
 SOURCE = Source("Steam reviews: events.csv.gz and items.jsonl.gz", _read, _convert, "snapshot")

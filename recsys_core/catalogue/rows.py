@@ -1,0 +1,163 @@
+"""One row of the catalogue, cleaned and typed, or the reason why not; what its fields look like."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import orjson
+
+from recsys_core.landing_schema import CATEGORY_FIELDS, ITEM_FIELDS, Field
+from recsys_core.parse.event import MAX_FIELD_NAME, MAX_NEW_FIELDS, shown
+from recsys_core.parse.rules import Fault
+from recsys_core.parse.values import identifier, price, text
+from recsys_core.texts import language_code
+
+MAX_TAGS = 64
+TRUE, FALSE = frozenset(("true", "1", "yes", "t", "y")), frozenset(("", "false", "0", "no", "f", "n"))
+_JSON_TYPES: dict[str, tuple[type, ...]] = {"string": (str,), "number": (int, float), "boolean": (bool,), "strings": (list,)}
+
+Clean = Callable[[Mapping[str, Any], list[str]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of catalogue row: the landing folder it comes in, the field that names it, that of its parent, and how it is cleaned."""
+
+    folder: str
+    key: str
+    parent: str
+    fields: tuple[Field, ...]
+    clean: Clean
+
+    @cached_property
+    def types(self) -> dict[str, tuple[type, ...]]:
+        """Declared field → types of its JSON values."""
+        return {f.name: _JSON_TYPES[f.type] for f in self.fields}
+
+    @cached_property
+    def _plain(self) -> dict[str, str]:
+        return {_plain(n): n for n in self.types}
+
+    def note_names(self, names: Iterable[str]) -> list[str]:
+        """What is odd about names of fields: `case:<found>~<declared>` for one that stands for a declared one, else `new:<name>`."""
+        found = []
+        for name in sorted(set(names) - self.types.keys()):
+            meant = self._plain.get(_plain(name[:MAX_FIELD_NAME]))
+            found.append(f"case:{shown(name)}~{meant}" if meant and meant not in names else f"new:{shown(name)}")
+        return found
+
+    def note_values(self, row: Mapping[str, Any], typed: bool) -> list[str]:
+        """What is odd about a row's values: `null:<field>` without one, and when typed (CSV has texts only) `type:<field>`."""
+        found = []
+        for name, types in self.types.items():
+            value = row.get(name)
+            if value is None or value == "":
+                found.append(f"null:{name}")
+            elif typed and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
+                found.append(f"type:{name}")
+        return found
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()
+
+
+def counted(notes: Mapping[tuple[str, ...], int]) -> Counter[str]:
+    """Counts of single notes; of names that are not declared MAX_NEW_FIELDS are told apart, the first by the alphabet."""
+    found: Counter[str] = Counter()
+    for several, n in notes.items():
+        for note in several:
+            found[note] += n
+    for odd in sorted(n for n in found if n.startswith(("new:", "case:")))[MAX_NEW_FIELDS:]:
+        found["new:(others)"] += found.pop(odd)
+    return found
+
+
+def item_row(raw: Mapping[str, Any], repairs: list[str]) -> dict[str, Any]:
+    """A catalogue row cleaned and typed, columns of table item without its dates; Fault when it has no id or no use.
+
+    A deleted item needs no title.
+    """
+    row = _converted(raw, _ITEM, repairs)
+    if row["title"] is None and not row["deleted"]:
+        raise Fault("missing_required", "title")
+    written = " ".join(t for t in (row["title"], row["description"]) if t)
+    return row | {"lang": language_code(row["lang"], written) or "other"}
+
+
+def category_row(raw: Mapping[str, Any], repairs: list[str]) -> dict[str, Any]:
+    """A row of the category tree, columns of table category without its dates; Fault when it has no name."""
+    return _converted(raw, _CATEGORY, repairs)
+
+
+def _converted(raw: Mapping[str, Any], converters: Mapping[str, Callable[[Any, list[str]], Any]], repairs: list[str]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    name = ""
+    try:
+        for name, convert in converters.items():
+            row[name] = convert(raw.get(name), repairs)
+    except Fault as fault:
+        raise Fault(fault.code, name) from None
+    if raw.keys() - converters.keys():
+        repairs.append("unknown_fields")
+    return row
+
+
+def _required(convert: Callable[[Any, list[str]], str | None]) -> Callable[[Any, list[str]], str]:
+    def found(value: Any, repairs: list[str]) -> str:
+        if not (name := convert(value, repairs)):
+            raise Fault("missing_required")
+        return name
+
+    return found
+
+
+def _identifier(value: Any, repairs: list[str]) -> str | None:
+    return identifier(value, repairs) or None
+
+
+def _flag(value: Any, repairs: list[str]) -> bool:
+    word = str(value if value is not None else "").strip().lower()
+    if word not in TRUE | FALSE:
+        raise Fault("bad_flag")
+    return word in TRUE
+
+
+def _tags(value: Any, repairs: list[str]) -> list[str] | None:
+    """Tags of a JSON list, of one in a text (CSV), or of a text separated by '|', else by ','; each once, in order."""
+    if isinstance(value, str):
+        stripped = value.strip()
+        try:
+            value = orjson.loads(stripped) if stripped.startswith("[") else stripped.split("|" if "|" in stripped else ",")
+        except orjson.JSONDecodeError:
+            value = stripped.strip("[]").split(",")
+    if value is None:
+        return None
+    if not isinstance(value, Iterable) or isinstance(value, dict):
+        repairs.append("field_dropped")
+        return None
+    found = dict.fromkeys(t for v in value if isinstance(v, (str, int)) and not isinstance(v, bool) and (t := text(v, repairs)))
+    return list(found)[:MAX_TAGS] or None
+
+
+_ITEM: dict[str, Callable[[Any, list[str]], Any]] = {
+    "item_id": _required(identifier),
+    "title": text,
+    "description": text,
+    "tags": _tags,
+    "category": text,
+    "brand": text,
+    "price": price,
+    "lang": text,
+    "parent_id": _identifier,
+    "deleted": _flag,
+}
+_CATEGORY: dict[str, Callable[[Any, list[str]], Any]] = {"category": _required(text), "parent": text}
+
+ITEMS = Kind("items", "item_id", "parent_id", ITEM_FIELDS, item_row)
+CATEGORIES = Kind("categories", "category", "parent", CATEGORY_FIELDS, category_row)

@@ -1,7 +1,7 @@
 """The pipeline on one page: what each job reads and writes. DAG edges, stages, look-back checks and skips all follow from here.
 
 `reads` gives for each table how many nights back from ds, ds included, a job looks (1 = tonight only, ALL = every landed night);
-`landing` stands for the raw files. Importing this loads nothing heavy.
+`landing` stands for the raw files, `accepted` for the checks of the night that somebody accepted. Importing this loads nothing heavy.
 """
 
 from __future__ import annotations
@@ -14,13 +14,19 @@ from typing import Literal
 ALL = 36_500
 WINDOW = 90
 YEAR = 365
+# Inputs that are no tables of the lake.
+OUTSIDE = ("landing", "accepted")
 
 Runtime = Literal["spark", "torch", "python"]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One step. `run` is 'module:function'; the function's keyword parameters are the job's own options."""
+    """One step. `run` is 'module:function'; the function's keyword parameters are the job's own options.
+
+    `settings` names the site settings that the rows of this job, not those of every job, follow from: changed, they make its nights stale.
+    `last_line` names a function of the night whose answer is said last, as one line of JSON, whether the job ran or was up to date.
+    """
 
     run: str
     reads: Mapping[str, int]
@@ -28,20 +34,23 @@ class Job:
     runtime: Runtime
     stage: str
     help: str
+    settings: tuple[str, ...] = ()
+    last_line: str | None = None
 
 
 NIGHTLY: dict[str, Job] = {
     "clean": Job(
         "jobs.etl:clean",
         {"landing": 1},
-        ("event_clean", "event_quarantine", "item", "quality_result"),
+        ("event_clean", "event_quarantine", "id_map", "open_session", "item", "category", "landing_file"),
         "spark",
         "facts",
-        "raw lines to accepted events, refused lines and the catalogue of the night",
+        "raw lines to accepted events, refused lines, the catalogue of the night and what became of each file",
+        last_line="jobs.etl:ledger_line",
     ),
     "aggregate": Job(
         "jobs.etl:aggregate",
-        {"event_clean": 1},
+        {"event_clean": 1, "open_session": 1},
         ("user_item_day", "session"),
         "spark",
         "facts",
@@ -86,6 +95,7 @@ NIGHTLY: dict[str, Job] = {
         "spark",
         "interests",
         "interests of users over one, seven and ninety days, with evidence",
+        settings=("event_types",),
     ),
     "expand": Job(
         "jobs.interests:expand",
@@ -109,6 +119,7 @@ NIGHTLY: dict[str, Job] = {
         "python",
         "lists",
         "top-N lists with a reason and evidence for each slot",
+        settings=("event_types",),
     ),
     "evaluate": Job(
         "jobs.rank:evaluate",
@@ -117,6 +128,16 @@ NIGHTLY: dict[str, Job] = {
         "python",
         "lists",
         "earlier lists against tonight's events, beside the popularity baseline",
+        settings=("event_types",),
+    ),
+    "audit": Job(
+        "jobs.quality:audit",
+        {"landing_file": 29, "accepted": 1},
+        ("quality_result", "quality_acceptance"),
+        "python",
+        "publish",
+        "checks of what was delivered, which decide whether the night is published",
+        settings=("block_on_history",),
     ),
     "publish": Job(
         "jobs.publish:publish",
@@ -132,6 +153,8 @@ NIGHTLY: dict[str, Job] = {
                 "topn_outcome",
                 "eval_metric",
                 "quality_result",
+                "quality_acceptance",
+                "landing_file",
             ),
             1,
         ),
@@ -191,4 +214,4 @@ def writer_of(table: str) -> str | None:
 def is_fact(table: str) -> bool:
     """Whether a table follows from its own night alone, so that its nights can be built in any order."""
     job = NIGHTLY[writer] if (writer := writer_of(table)) else None
-    return job is not None and all(nights == 1 and (t == "landing" or is_fact(t)) for t, nights in job.reads.items())
+    return job is not None and all(nights == 1 and (t in OUTSIDE or is_fact(t)) for t, nights in job.reads.items())

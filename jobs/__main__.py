@@ -99,9 +99,22 @@ def _plan(**values: Any) -> None:
     run(values, work)
 
 
+def _accept(**values: Any) -> None:
+    from jobs.quality import accept
+
+    now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    run(values, lambda r: accept(r, values["ds"], values["check"], values["table"], values["reason"], now, values["trigger"]))
+
+
+def _replay(**values: Any) -> None:
+    from jobs.quality import replay
+
+    run(values, lambda r: replay(r, values["ds"], values["reason"], values["trigger"]))
+
+
 def _ready(**values: Any) -> None:
     """Exit 0 once the night is over and landed, 75 before its end, 99 when it never landed, 1 for a night still to come."""
-    from recsys_core.lake import Landing
+    from recsys_core.landing import Landing
 
     settings, ds = settings_of(values, secret=False), values["ds"]
     zone = ZoneInfo(settings.time_zone)
@@ -117,6 +130,20 @@ def _ready(**values: Any) -> None:
         click.echo(f"absent: nothing was landed for {ds} below {settings.landing}", err=True)
         sys.exit(EX_ABSENT)
     click.echo(f"{ds} is over and landed")
+
+
+def _input_options() -> list[click.Parameter]:
+    sources = "steam, stackexchange, online-retail, movielens, amazon-reviews, segment, ga4 or canonical"
+    return [
+        click.Option(["--source"], required=True, help=sources),
+        click.Option(["--input"], type=click.Path(exists=True), required=True, help="file or folder, as its owner distributes it"),
+    ]
+
+
+def _not_blank(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if not value.strip():
+        raise click.BadParameter("say why, in words")
+    return value.strip()
 
 
 def _others() -> dict[str, tuple[str, Callable[..., None], Callable[[], list[click.Parameter]]]]:
@@ -136,6 +163,26 @@ def _others() -> dict[str, tuple[str, Callable[..., None], Callable[[], list[cli
             lambda: [click.Argument(["name"], type=click.Choice(list(whole))), ds_option(), force_option(), trigger_option()],
         ),
         "ready": ("Whether a night is over and landed.", _ready, lambda: [ds_option()]),
+        "accept": (
+            "Publish a night although a blocking check failed; recorded with the reason.",
+            _accept,
+            lambda: [
+                ds_option(),
+                click.Option(["--check"], required=True, help="name of the failed check"),
+                click.Option(["--table"], help="its table, where two have a failed check of that name"),
+                click.Option(["--reason"], required=True, callback=_not_blank, help="why, in words; it is published with the night"),
+                trigger_option(),
+            ],
+        ),
+        "replay": (
+            "Look at a night's refused lines again after a rule was mended, and publish the night again.",
+            _replay,
+            lambda: [
+                ds_option(),
+                click.Option(["--reason"], multiple=True, help="only lines refused for this reason; may be given several times"),
+                trigger_option(),
+            ],
+        ),
         "plan": ("What would be built or rebuilt, per night and job.", _plan, lambda: range_options()),
         "simulate": (
             "A shop's logs with planted truth.",
@@ -157,11 +204,16 @@ def _others() -> dict[str, tuple[str, Callable[..., None], Callable[[], list[cli
             "Public data sets and own files into the landing format.",
             tools.land,
             lambda: [
-                click.Option(
-                    ["--source"], required=True, help="steam, stackexchange, online-retail, movielens, amazon-reviews or canonical"
-                ),
-                click.Option(["--input"], type=click.Path(exists=True), required=True, help="file or folder, as its owner distributes it"),
+                *_input_options(),
                 *range_options("first day to land", "last day to land, included", required=False),
+            ],
+        ),
+        "check": (
+            "What landing and cleaning would make of files; writes nothing.",
+            tools.check,
+            lambda: [
+                *_input_options(),
+                *range_options("first day to look at", "last day to look at, included", required=False),
             ],
         ),
         "demo": (

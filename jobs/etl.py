@@ -3,55 +3,140 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pyarrow as pa
 
 from jobs.runner import Night
+from recsys_core.tables import TABLES
 
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
 
-def clean(night: Night) -> None:
-    """Accepted events, refused lines, the catalogue and the ledger, from the landing partitions of the day before to three days after."""
-    from recsys_core.catalogue import items_as_of
-    from recsys_core.events_of_night import accepted, counted, parsed, quarantined
-    from recsys_core.lake import canonical_json
+    from recsys_core.identity import Identities
+    from recsys_core.landing import Delivery
     from recsys_core.parse import ParseJob
-    from recsys_core.quality import ledger, quality_rows
+    from recsys_core.quality import FileLedger
 
-    source, settings = night.landing.source(), night.settings
-    window = [night.ds + dt.timedelta(days=n) for n in range(-1, 4)]
-    job = ParseJob(
+# Frames of no more rows than this are written by this process: a Spark job would cost more than the rows.
+_FEW = 50_000
+
+
+def clean(
+    night: Night,
+    *,
+    daily_cap: Annotated[int, "events of one user and night that are kept at most", range(1, 1_000_001)] = 5_000,
+    bot_min_events: Annotated[int, "users with fewer events are never taken for bots", range(2, 1_000_001)] = 200,
+) -> None:
+    """Accepted events, refused lines, the catalogue and the ledger, from the landing partitions of the day before to three days after."""
+    from recsys_core.bots import BotRule
+    from recsys_core.catalogue import catalogue_as_of
+    from recsys_core.events_of_night import cleaned, parsed, rows_of
+    from recsys_core.identity import identities_as_of
+    from recsys_core.quality import landing_file_rows
+
+    landing, source = night.landing, night.landing.source()
+    delivery, known = landing.delivery(night.ds), identities_as_of(landing, night.ds)
+    job = parse_job(night, delivery, known, daily_cap)
+    catalogue = catalogue_as_of(landing, night.ds)
+    lake, staging = night.lake, night.lake.staging("clean", night.ds)
+    try:
+        parsed_files = parsed(night.spark, job, lake.url, staging)
+        rows = rows_of(night.spark, [lake.spark_path(f["path"]) for f in parsed_files if f["path"]])
+        found = cleaned(rows, parsed_files, job, BotRule(min_events=bot_min_events), night.settings.key_id, night.stamp.run_id)
+        accepted = night.write("event_clean", found.events)
+        n_refused = sum(f.quarantined for f in found.files)
+        night.write("event_quarantine", _quarantined(night, found.quarantine, n_refused, catalogue.quarantine + known.quarantine))
+        night.write("id_map", _few(found.users, found.n_users))
+        night.write("open_session", _few(found.open_sessions, found.n_before))
+        found.close()
+    finally:
+        lake.remove(staging)
+    night.write("item", catalogue.items)
+    night.write("category", catalogue.categories)
+    if accepted.rows != found.n_events and found.files:  # events were lost on the way: the balance must show it
+        found.files[0].good += accepted.rows - found.n_events
+    files = found.files + _not_read(delivery, night.ds)
+    for f in files:
+        f.expected = delivery.expected is None or f.file.rsplit("/", 1)[-1] in delivery.expected
+        if f.reason != "missing_file":
+            f.sha256, f.n_bytes = landing.sha256(f.file), landing.size(f.file)
+    if (n := catalogue.warnings["ids_differ_in_case"]) and catalogue.files:
+        catalogue.files[0].fields["note:ids_differ_in_case"] += n
+    files += [*catalogue.files, *known.files]
+    night.write("landing_file", landing_file_rows(night.ds, files, source["expected_reasons"]))
+    reopened = sorted({d for f in found.files for n in f.fields if n.startswith("night:") and (d := n[6:]) < night.ds.isoformat()})
+    if reopened:
+        night.runner.say(
+            f"{night.ds} clean: late events re-open {', '.join(reopened)}; what that makes stale: "
+            f"`python -m jobs plan --from {reopened[0]} --to {reopened[-1]}`"
+        )
+
+
+def parse_job(night: Night, delivery: Delivery, known: Identities, daily_cap: int) -> ParseJob:
+    """What the parser needs to know of a night."""
+    from recsys_core.parse import ParseJob
+
+    source = night.landing.source()
+    return ParseJob(
         landing=night.landing.url,
-        files=tuple((file, day) for day in window for file in night.landing.files(day)),
+        files=delivery.files,
         night=night.ds,
-        time_zone=settings.time_zone,
+        time_zone=night.settings.time_zone,
         naive_zone=source["time_zone_of_naive_ts"],
         source=source["source"],
-        secret=settings.secret(),
-        empty_files_allowed=bool(source.get("empty_files_allowed")),
+        secret=night.settings.secret(),
+        may_be_empty=frozenset(f for f, _ in delivery.files) if source.get("empty_files_allowed") else delivery.may_be_empty,
+        repeated=delivery.repeated,
+        identities=known.stitched,
+        opted_out=frozenset(known.opted_out),
+        daily_cap=daily_cap,
     )
-    rows = parsed(night.spark, job).persist()
-    try:
-        found = ledger(night.ds, counted(rows))
-        night.write("event_clean", accepted(rows, night.ds))
-        night.write("event_quarantine", quarantined(rows, night.ds, night.stamp.run_id))
-    finally:
-        rows.unpersist()
-    items, met = items_as_of(night.landing, night.ds)
-    night.write("item", items)
-    night.write("quality_result", quality_rows(night.stamp.run_id, found, met, source["expected_reasons"]))
-    night.runner.say(canonical_json(found.report()))
+
+
+def _not_read(delivery: Delivery, ds: dt.date) -> list[FileLedger]:
+    """Ledgers of files that are expected and missing, or there under a name that marks them as no data."""
+    from recsys_core.quality import FileLedger
+
+    absent = [("missing_file", n) for n in delivery.missing] + [("hidden_name", n) for n in delivery.hidden]
+    return [FileLedger("events", ds, f"events/ds={ds.isoformat()}/{name}", reason) for reason, name in absent]
+
+
+def _few(rows: DataFrame, n: int) -> DataFrame | pa.Table:
+    """The rows in this process when they are few (`n`, or fewer)."""
+    return rows if n > _FEW else rows.toArrow()
+
+
+def _quarantined(night: Night, refused: DataFrame, n: int, beside: list[dict[str, Any]]) -> DataFrame | pa.Table:
+    """Rows of event_quarantine: refused lines of events, and `beside` of the other kinds of files."""
+    table = TABLES["event_quarantine"]
+    more = pa.Table.from_pylist([{"ds": night.ds, "run_id": night.stamp.run_id, **row} for row in beside], schema=table.arrow_schema())
+    rows = _few(refused.select(*table.names), n)
+    if isinstance(rows, pa.Table):
+        return pa.concat_tables([rows.select(table.names).cast(table.arrow_schema()), more])
+    return rows.unionByName(night.spark.createDataFrame(more)) if beside else rows
+
+
+def ledger_line(night: Night) -> dict[str, Any]:
+    """What became of the objects of the night's landing partition."""
+    from recsys_core.quality import Night as Delivered
+
+    return Delivered(night.ds, night.lake.read("landing_file", [night.ds]).to_pylist()).report()
 
 
 def aggregate(night: Night) -> None:
     """Counts per user, item and event type; sessions."""
-    from recsys_core.aggregate import sessions, user_item_day
+    from recsys_core.aggregate import persons, sessions, user_item_day
 
-    events = night.scan("event_clean")
+    events = persons(night.scan("event_clean"))
     night.write("user_item_day", user_item_day(night.ds, events))
-    night.write("session", sessions(night.ds, events))
+    night.write("session", sessions(night.ds, events, night.scan("open_session")))
 
 
 def texts(night: Night) -> None:
     """Texts of items, reviews and searches; behaviour in words."""
+    from recsys_core.aggregate import persons
     from recsys_core.user_texts import item_texts, user_texts
 
     night.write("item_text", item_texts(night.ds, night.read("item")))
-    night.write("user_text", user_texts(night.ds, night.scan("event_clean"), night.scan("user_item_day"), night.scan("item")))
+    night.write("user_text", user_texts(night.ds, persons(night.scan("event_clean")), night.scan("user_item_day"), night.scan("item")))

@@ -44,6 +44,7 @@ SETTING_OPTIONS = ("landing", "lake", "warehouse")
 OPTIONS_OF: dict[str, tuple[str, ...]] = {
     "simulate": ("landing",),
     "land": ("landing",),
+    "check": (),
     "ready": ("landing",),
     "query": ("warehouse",),
     "report": ("warehouse",),

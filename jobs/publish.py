@@ -27,7 +27,7 @@ def publish(night: Night, *, force: bool = False) -> None:
     from recsys_core.warehouse import connect
 
     tables, publication = staged(night)
-    refuse(tables["quality_result"], night.ds)
+    refuse(tables["quality_result"], tables["quality_acceptance"], night.ds)
     with connect(night.settings.warehouse) as warehouse:
         live = warehouse.live(night.ds)
         wanted = {t: (s.input_hash, s.content_hash) for t, s in publication.sources.items()}
@@ -60,11 +60,15 @@ def staged(night: Night) -> tuple[dict[str, pa.Table], Publication]:
     return tables, Publication(sources, event_cutoff_ts=end.astimezone(dt.UTC), trigger=night.trigger)
 
 
-def refuse(quality: pa.Table, ds: dt.date) -> None:
-    """Raise PublishError when a blocking check of the night failed."""
+def refuse(quality: pa.Table, accepted: pa.Table, ds: dt.date) -> None:
+    """Raise PublishError when a blocking check of the night failed and nobody accepted it."""
+    from recsys_core.quality import explained, failed
     from recsys_core.warehouse import PublishError
 
-    failed = [r for r in quality.to_pylist() if r["severity"] == "block" and not r["passed"]]
-    if failed:
-        named = "; ".join(f"{r['check_name']} of {r['table_name']}: observed {r['observed']}, allowed {r['threshold']}" for r in failed)
-        raise PublishError(f"night {ds} is not published: {named}. The last good night stays live; mend the night's input and run it again")
+    checks, excused = quality.to_pylist(), {(r["table_name"], r["check_name"]) for r in accepted.to_pylist()}
+    stopped = [r for r in failed(checks) if (r["table_name"], r["check_name"]) not in excused]
+    if stopped:
+        raise PublishError(
+            f"night {ds} is not published: {'; '.join(explained(r, checks) for r in stopped)}. The last good night stays live; mend the "
+            f"night's input and run it again, or accept: `python -m jobs accept --ds {ds} --check {stopped[0]['check_name']} --reason TEXT`"
+        )

@@ -9,14 +9,16 @@ import inspect
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs import JOBS, NIGHTLY, TRAINING, YEAR, Job, is_fact
+from jobs import JOBS, NIGHTLY, OUTSIDE, TRAINING, YEAR, Job, is_fact
 from recsys_core import registry
-from recsys_core.lake import Lake, LakeError, Landing, Manifest, Stamp, digest
+from recsys_core.acceptance import acceptances
+from recsys_core.lake import Lake, LakeError, Manifest, Stamp, canonical_json, digest
+from recsys_core.landing import Landing
 from recsys_core.tables import TABLES
 from recsys_core.vectors import VectorStore
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from jobs.settings import Settings
+    from recsys_core.events import Weights
 
 ONE_DAY = dt.timedelta(days=1)
 # Parameters that say how to compute, not what: they do not enter a run's identity.
@@ -59,7 +62,12 @@ def code_version() -> str:
 
 def function_of(job: Job) -> Callable[..., None]:
     """The function that a Job names."""
-    module, name = job.run.split(":")
+    return _named(job.run)
+
+
+def _named(place: str) -> Callable[..., Any]:
+    """The function at 'module:function'."""
+    module, name = place.split(":")
     return getattr(importlib.import_module(module), name)
 
 
@@ -68,6 +76,11 @@ def parameters_of(job: Job) -> dict[str, inspect.Parameter]:
     # Job modules import Night for type checkers only, so its name is given here.
     signature = inspect.signature(function_of(job), eval_str=True, locals={"Night": Night})
     return {n: p for n, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+def _config(value: Any) -> Any:
+    """A setting as what enters a run's identity."""
+    return digest(asdict(value)) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _listed(names: list[str], most: int = 5) -> str:
@@ -101,6 +114,13 @@ class Night:
     def settings(self) -> Settings:
         """Site settings."""
         return self.runner.settings
+
+    @property
+    def event_types(self) -> Weights:
+        """The site's weights of event types; the job declares that it uses them, so that other weights are another run."""
+        if "event_types" not in JOBS[self.job].settings:
+            raise LakeError(f"job {self.job} does not declare the setting event_types: add it to its line in jobs/__init__.py")
+        return self.settings.event_types
 
     @property
     def spark(self) -> SparkSession:
@@ -215,9 +235,11 @@ class Runner:
         found: list[tuple[str, str]] = []
         for table in JOBS[job].reads:
             if table == "landing":
-                files = [f for d in self.landing.nights() if abs((d - ds).days - 1) <= 2 for f in self.landing.files(d)]
-                files += [f for d in self.landing.nights("items") if d <= ds for f in self.landing.files(d, "items")]
-                found += [*self.landing.fingerprint(files), ("_source.json", digest(self.landing.source()))]
+                found += self.landing.fingerprint(self.landing.read_by(ds))
+                found += [(f"{file}#repeated", "") for file in sorted(self.landing.delivery(ds).repeated)]
+                found.append(("_source.json", digest(self.landing.source())))
+            elif table == "accepted":
+                found.append((table, digest(acceptances(self.lake, ds).drop(["accepted_at"]).to_pylist())))
             elif table == "text_embedding":
                 # A vector follows from its text and its space; who wrote it first does not matter.
                 self.window(job, table, ds, topics)
@@ -241,6 +263,13 @@ class Runner:
         ]
         return [v for v in (valid, *later) if v is not None]
 
+    def built(self, table: str, ds: dt.date) -> bool:
+        """Whether the night's partition of a table is live, or none is needed because no topic model is valid for the night."""
+        topics = registry.valid_for(self.lake, "topics", ds)
+        if "model_version" in TABLES[table].partition and topics is None:
+            return True
+        return self.lake.manifest(table, ds, **self.parts(table, topics)) is not None
+
     # -- running -----------------------------------------------------------------------------------------------------------------
     def run(self, job: str, ds: dt.date, force: bool = False, trigger: str = "manual", **params: Any) -> None:
         """Run one job for a night, under each topic model it needs, unless an equal run is live."""
@@ -260,10 +289,11 @@ class Runner:
         params = {n: p.default for n, p in parameters_of(spec).items()} | overrides
         stamp = self.stamp(job, ds, topics, params)
         live = self._live(job, ds, topics)
+        night = Night(self, job, ds, topics, stamp, params, trigger)
         if live and not force and all(m is not None and m.input_hash == stamp.input_hash for m in live):
             self.say(f"{ds.isoformat()} {job}: up to date")
+            self.say_last(night)
             return
-        night = Night(self, job, ds, topics, stamp, params, trigger)
         if "force" in params:
             params["force"] = force
         function_of(spec)(night, **params)
@@ -271,6 +301,12 @@ class Runner:
             raise LakeError(f"job {job} did not write {', '.join(forgotten)}, which it declares: write it in {spec.run}, empty if need be")
         counts = ", ".join(f"{t} {m.rows:,}" for t, m in night.written.items())
         self.say(f"{ds.isoformat()} {job}: {time.perf_counter() - started:.1f} s{' – ' + counts if counts else ''}")
+        self.say_last(night)
+
+    def say_last(self, night: Night) -> None:
+        """Say the last line of a job that has one."""
+        if name := JOBS[night.job].last_line:
+            self.say(canonical_json(_named(name)(night)))
 
     def stamp(self, job: str, ds: dt.date, topics: registry.ModelVersion | None, params: dict[str, Any]) -> Stamp:
         """What a run of the job would be stamped with now: its inputs, and the hash over them, parameters, settings, models and code."""
@@ -283,6 +319,7 @@ class Runner:
             "time_zone": settings.time_zone,
             "key": [settings.key_id, hashlib.sha256(settings.secret()).hexdigest()[:16]],
             "encoder": settings.encoder,
+            **{name: _config(getattr(settings, name)) for name in spec.settings},
         }
         input_hash = digest([job, ds.isoformat(), inputs, config, models, code_version()])
         # Files delivered after the night may hold late events of it, which is a new run; but what is not about the night renames no row.
@@ -346,7 +383,7 @@ class Runner:
         """(state, state with its reason) of a job, when the partitions `changed` are going to be written before it."""
         upstream, absent = [], []
         for table, back in JOBS[job].reads.items():
-            if table == "landing" or (topics is None and "model_version" in TABLES[table].partition):
+            if table in OUTSIDE or (topics is None and "model_version" in TABLES[table].partition):
                 continue
             found, missing = self._look_back(job, table, ds, topics)
             for night in (d for d in self.landing.nights() if ds - back * ONE_DAY < d <= ds):

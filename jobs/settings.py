@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from recsys_core.events import DEFAULT_WEIGHTS, OverrideError, Weights, overridden
 
 
 class SettingError(Exception):
@@ -30,7 +33,9 @@ class Settings(BaseSettings):
     grace_s: int = Field(0, ge=0, description="seconds to wait for late deliveries after a night's local end")
     spark_master: str = Field("local[2]", description="Spark master URL")
     spark_conf: dict[str, str] = Field(default_factory=dict, description="further Spark settings, as a JSON object")
+    block_on_history: bool = Field(False, description="whether a jump of volume or null shares blocks a big night, instead of warning")
     encoder: str = Field("minilm", description="name of a registered text encoder")
+    event_types_file: str | None = Field(None, description="TOML file with other weights and decay of event types: docs/event-types.md")
     device: str = Field("auto", pattern="^(auto|cpu|cuda)$", description="where texts are embedded: auto, cpu or cuda")
 
     @field_validator("time_zone")
@@ -64,11 +69,30 @@ class Settings(BaseSettings):
             )
         return value.encode()
 
+    @cached_property
+    def event_types(self) -> Weights:
+        """Weights and decay of event types, the site's file on top; SettingError when it is missing, or names all its faults."""
+        if not self.event_types_file:
+            return DEFAULT_WEIGHTS
+        path = Path(self.event_types_file)
+        if not path.is_file():
+            raise SettingError(f"EVENT_TYPES_FILE names {path}, which is not there")
+        raw = path.read_bytes()
+        try:
+            return overridden(raw.decode("utf-8-sig"), str(path))
+        except UnicodeDecodeError as error:
+            line = raw.count(b"\n", 0, error.start) + 1
+            raise SettingError(f"EVENT_TYPES_FILE: {path}, line {line}: not UTF-8; save the file as UTF-8") from error
+        except OverrideError as error:
+            raise SettingError(f"EVENT_TYPES_FILE: {error}") from error
+
 
 def load_settings() -> Settings:
-    """Settings of this process; pydantic's ValidationError names each wrong value, SettingError a missing file."""
+    """Settings of this process; pydantic's ValidationError names each wrong value, SettingError a missing file or a wrong one."""
     named = os.environ.get("SETTINGS_FILE")
     if named and not Path(named).exists():
         raise SettingError(f"SETTINGS_FILE names {named}, which is not there")
     path = named or "settings.env"
-    return Settings(_env_file=path if Path(path).is_file() else None)
+    loaded = Settings(_env_file=path if Path(path).is_file() else None)
+    _ = loaded.event_types  # a wrong file is said before any job starts
+    return loaded

@@ -1,7 +1,8 @@
-"""Commands beside the jobs: simulate, land, query, report, demo, generate."""
+"""Commands beside the jobs: simulate, land, check, query, report, demo, generate."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,28 @@ def land(**values: Any) -> None:
         except SourceError as error:
             raise RuntimeError(str(error)) from error
         click.echo(str(report))
+
+    guard(work)
+
+
+def check(**values: Any) -> None:
+    """Print what landing and cleaning would make of a data set; exit 1 when nothing of it would be accepted."""
+    from recsys_core.sources import SOURCES, SourceError
+    from recsys_core.sources.check import check
+
+    check_range(values)
+    if values["source"] not in SOURCES:
+        raise click.UsageError(f"no source {values['source']!r}; there are {', '.join(SOURCES)}")
+    time_zone = settings_of(values, secret=False).time_zone
+
+    def work() -> None:
+        try:
+            report = check(values["source"], values["input"], values["first"], values["last"], time_zone, progress=_rows_read)
+        except SourceError as error:
+            raise RuntimeError(str(error)) from error
+        click.echo(str(report))
+        if not report.accepted:
+            sys.exit(1)
 
     guard(work)
 
@@ -101,9 +124,13 @@ def demo(**values: Any) -> None:
 
 def generate() -> None:
     """Write the generated files of the checkout."""
-    from recsys_core import landing_schema, tables
+    from recsys_core import events, landing_schema, tables
+    from recsys_core.parse.rules import rules_markdown
 
     root = Path(__file__).resolve().parent.parent
     tables.main(str(root))
     landing_schema.main([str(root / "docs")])
+    (root / "docs" / "event-types.md").write_text(events.markdown(), encoding="utf-8")
+    ingest = root / "docs" / "ingest.md"
+    ingest.write_text(tables.splice(ingest.read_text(encoding="utf-8"), "rules", rules_markdown()), encoding="utf-8")
     click.echo("sql/tables.sql, README.md and docs/ are fresh")

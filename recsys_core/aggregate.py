@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from pyspark.sql import Window
 from pyspark.sql import functions as F
@@ -61,29 +62,60 @@ def user_item_day(ds: dt.date, events: DataFrame) -> DataFrame:
     return rows.withColumn("ds", F.lit(ds)).select(*TABLES["user_item_day"].names)
 
 
-def sessions(ds: dt.date, events: DataFrame) -> DataFrame:
-    """Rows of session from event_clean, all events of the night being in exactly one.
+def persons(events: DataFrame) -> DataFrame:
+    """The events of event_clean that facts are made of: those of bots are left out, so that no person's rows depend on them."""
+    return events.where(~F.array_contains("repairs", "bot"))
 
-    A session that the source names (session_id) is kept whole. Other events of a user make a session until SESSION_GAP_S pass without one;
-    its id is the hash of the user and the first event's time. A named session of several users is one session for each.
-    The carry id is the session's own, computed from tonight's events: a session that midnight cuts has two unless the source names it.
-    """
+
+def _named(events: DataFrame) -> DataFrame:
+    """The events with `name`: the source's session id, else a hash of the user and of when a run without long pauses began."""
     unnamed = F.col("session_id").isNull()
     order = Window.partitionBy("user_key", unnamed).orderBy("event_ts", "event_id")
     seconds = F.unix_micros("event_ts") - F.lag(F.unix_micros("event_ts")).over(order)
     begins = F.when(F.coalesce(seconds > SESSION_GAP_S * MICRO, F.lit(True)), F.unix_micros("event_ts"))
     started = F.last(begins, ignorenulls=True).over(order.rowsBetween(Window.unboundedPreceding, Window.currentRow))
     made = F.substring(F.sha2(F.concat_ws("|", "user_key", started.cast("string")), 256), 1, 32)
-    named = events.withColumn("name", F.coalesce("session_id", made))
+    return events.withColumn("name", F.coalesce("session_id", made))
+
+
+def open_sessions(ds: dt.date, before: DataFrame, time_zone: str) -> DataFrame:
+    """Rows of open_session: of the events of the day before ds, each user's session that may go on after midnight.
+
+    One that the source names needs none: it has its name on both nights.
+    """
+    midnight = dt.datetime.combine(ds, dt.time(), ZoneInfo(time_zone)).astimezone(dt.UTC)
+    ends = F.max("event_ts")
+    last = _named(before.where("session_id IS NULL")).groupBy("user_key", "name").agg(ends.alias("end_ts"))
+    last = last.where(F.col("end_ts") >= F.lit(midnight - dt.timedelta(seconds=SESSION_GAP_S)))
+    return last.select(F.lit(ds).alias("ds"), "user_key", F.col("name").alias("carry_id"), "end_ts")
+
+
+def sessions(ds: dt.date, events: DataFrame, opened: DataFrame) -> DataFrame:
+    """Rows of session from event_clean, all events of the night being in exactly one.
+
+    A session that the source names (session_id) is kept whole. Other events of a user make a session until SESSION_GAP_S pass without one;
+    its id is the hash of the user and the first event's time. A named session of several users is one session for each.
+    carry_id is the session's own, but for one that goes on from the night before within SESSION_GAP_S: it carries the id of the session
+    there (`opened`, rows of open_session), so that its parts share one.
+    """
     most = [F.mode(c, deterministic=True).alias(c) for c in ("device", "region", "lang")]
-    rows = named.groupBy("user_key", "name").agg(
-        F.min("event_ts").alias("start_ts"),
-        F.max("event_ts").alias("end_ts"),
-        F.count(F.lit(1)).alias("n_events"),
-        F.size(F.collect_set("item_id")).cast("bigint").alias("n_items"),
-        *most,
+    rows = (
+        _named(events)
+        .groupBy("user_key", "name")
+        .agg(
+            F.min("event_ts").alias("start_ts"),
+            F.max("event_ts").alias("end_ts"),
+            F.count(F.lit(1)).alias("n_events"),
+            F.size(F.collect_set("item_id")).cast("bigint").alias("n_items"),
+            F.bool_or(F.col("session_id").isNull()).alias("_made"),
+            *most,
+        )
     )
     shared = F.count(F.lit(1)).over(Window.partitionBy("name")) > 1
     own = F.substring(F.sha2(F.concat_ws("|", "user_key", "name"), 256), 1, 32)
     rows = rows.withColumn("session_id", F.when(shared, own).otherwise(F.col("name")))
-    return rows.withColumn("carry_id", F.col("session_id")).withColumn("ds", F.lit(ds)).select(*TABLES["session"].names)
+    rows = rows.join(opened.select("user_key", F.col("carry_id").alias("_from"), F.col("end_ts").alias("_until")), "user_key", "left")
+    pause = F.unix_micros("start_ts") - F.unix_micros("_until")
+    goes_on = F.col("_made") & (pause <= SESSION_GAP_S * MICRO)
+    carry = F.when(F.coalesce(goes_on, F.lit(False)), F.col("_from")).otherwise(F.col("session_id"))
+    return rows.withColumn("carry_id", carry).withColumn("ds", F.lit(ds)).select(*TABLES["session"].names)

@@ -3,50 +3,185 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from recsys_core.parse import PARSED_SCHEMA, ParseJob, parse_files
+from recsys_core.aggregate import open_sessions
+from recsys_core.bots import BotRule, bots
+from recsys_core.parse import FILE_SCHEMA, PARSED_SCHEMA, ParseJob, parse_files
+from recsys_core.quality import FileLedger
 from recsys_core.tables import TABLES
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame, Row, SparkSession
+
+_BROADCAST_ROWS = 1_000_000
+
+_NAMES = TABLES["event_clean"].names
 
 
-def parsed(spark: SparkSession, job: ParseJob) -> DataFrame:
-    """Rows of PARSED_SCHEMA, one task per file, and for each two flags.
-
-    dropped   the event_id came before: the first by received_ts (without one: last), file and byte_offset is kept
-    conflict  dropped, although its content differs from the kept one's
-    """
+def parsed(spark: SparkSession, job: ParseJob, store: str, folder: str) -> list[Row]:
+    """Parse the job's files, one task each, into Parquet files below `folder` of `store`; rows of FILE_SCHEMA, by file."""
     n = len(job.files)
-    rows = spark.range(0, n, 1, max(n, 1)).mapInArrow(parse_files(job), from_arrow_schema(PARSED_SCHEMA))
-    # Rows that are no events have no event_id: each is alone, which also keeps them from piling up in one task.
-    identity = F.coalesce("event_id", F.concat_ws(":", "file", "byte_offset"))
-    same = Window.partitionBy("verdict", "ds", identity).orderBy(F.col("received_ts").asc_nulls_last(), "file", "byte_offset")
-    return rows.withColumn("dropped", F.row_number().over(same) > 1).withColumn(
-        "conflict", F.coalesce(F.first("fingerprint").over(same) != F.col("fingerprint"), F.lit(False))
+    found = spark.range(0, n, 1, max(n, 1)).mapInArrow(parse_files(job, store, folder), from_arrow_schema(FILE_SCHEMA)).collect()
+    return sorted(found, key=lambda r: r["file_no"])
+
+
+def rows_of(spark: SparkSession, paths: Sequence[str]) -> DataFrame:
+    """The parsed rows in these files."""
+    schema = from_arrow_schema(PARSED_SCHEMA)
+    return spark.read.schema(schema).parquet(*paths) if paths else spark.createDataFrame([], schema)
+
+
+@dataclass
+class Cleaned:
+    """A night's events and what became of all that was delivered.
+
+    events, quarantine, users, open_sessions   rows of event_clean, event_quarantine, id_map and open_session
+    files           one ledger per file of the night's partition
+    n_events        rows that `events` must have by the parser's count and what was dropped since
+    n_users         users that files met, counted once per file
+    n_before        events of the day before
+    """
+
+    events: DataFrame
+    quarantine: DataFrame
+    users: DataFrame
+    open_sessions: DataFrame
+    files: list[FileLedger] = field(default_factory=list)
+    n_events: int = 0
+    n_users: int = 0
+    n_before: int = 0
+    held: list[DataFrame] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Let go of what Spark keeps in memory."""
+        for frame in self.held:
+            frame.unpersist()
+
+
+def cleaned(rows: DataFrame, files: Sequence[Row], job: ParseJob, rule: BotRule, key_id: str, run_id: str) -> Cleaned:
+    """The night of `job` from its parsed rows and what is known of its files; close it when its frames are written.
+
+    Of the events with one id in the window the first by received_ts (without one: last), file and place is kept, whatever night the others
+    belong to. Then each user's events beyond the cap are left out by (event_ts, event_id), and bots are flagged.
+    """
+    night, yesterday = F.lit(job.night), F.lit(job.night - dt.timedelta(days=1))
+    events = rows.where(F.col("verdict").isin("event", "beside"))
+    repeats = _repeats(events).persist()
+    dropped = {"dedup": _dropped(repeats, job.night)}
+    kept = events
+    if n := sum(r["n"] for r in dropped["dedup"]):
+        # Without the hint both sides would be sorted before either is known to be small.
+        few = F.broadcast(repeats) if n <= _BROADCAST_ROWS else repeats
+        kept = events.join(few.select("file_no", "byte_offset"), ["file_no", "byte_offset"], "left_anti")
+    busy = _busy(kept, rule.min_events)
+    flags = F.array().cast("array<string>")
+    if busy:
+        crowd = kept.join(F.broadcast(_frame(rows, busy)), ["user_key", "ds"], "left_semi")
+        crowded = {who for who, n in busy.items() if n > job.daily_cap}
+        if crowded:
+            order = Window.partitionBy("user_key", "ds").orderBy("event_ts", "event_id")
+            beyond = crowd.withColumn("_place", F.row_number().over(order)).where(F.col("_place") > job.daily_cap)
+            beyond = beyond.withColumn("conflict", F.lit(False))
+            dropped["capped"] = _dropped(beyond, job.night)
+            kept = kept.join(beyond.select("file_no", "byte_offset"), ["file_no", "byte_offset"], "left_anti")
+        if found := bots(crowd, rule, crowded):
+            flagged = kept.join(F.broadcast(_frame(rows, found)), ["user_key", "ds"], "left_semi").where(F.col("ds") == night)
+            dropped["bot"] = _dropped(flagged.withColumn("conflict", F.lit(False)), job.night)
+            known = _frame(rows, found).withColumn("_bot", F.array(F.lit("bot")))
+            kept = kept.join(F.broadcast(known), ["user_key", "ds"], "left")
+            flags = F.coalesce("_bot", flags)
+    kept = kept.withColumn("repairs", F.array_sort(F.array_union("repairs", flags))) if busy else kept
+    refused = rows.where((F.col("verdict") == "quarantine") & (F.col("partition") == night))
+    users = rows.where(F.col("verdict") == "user").select("user_key", F.col("note").alias("user_id")).distinct()
+    made = Cleaned(
+        events=kept.where(F.col("verdict") == "event").select(*_NAMES),
+        quarantine=refused.withColumns({"ds": night, "run_id": F.lit(run_id)}),
+        users=users.withColumns({"ds": night, "key_id": F.lit(key_id)}),
+        open_sessions=open_sessions(job.night, kept.where((F.col("ds") == yesterday) & ~F.array_contains("repairs", "bot")), job.time_zone),
+        held=[repeats],
     )
+    _count(made, files, job, dropped)
+    return made
 
 
-def counted(rows: DataFrame) -> list[dict[str, Any]]:
-    """Counts of parsed rows, grouped as `recsys_core.quality.ledger` wants them; one row per file."""
-    by_file = F.when(F.col("verdict") == "file", F.struct("file", "extra"))
-    groups = ("verdict", "partition", "ds", "reason", "repairs", "dropped", "conflict", by_file.alias("of_file"))
-    counts = rows.groupBy(*groups).agg(F.count(F.lit(1)).alias("n")).withColumn("extra", F.col("of_file.extra"))
-    return [r.asDict() for r in counts.drop("of_file").collect()]
+def _repeats(events: DataFrame) -> DataFrame:
+    """(file_no, byte_offset, ds, repairs, conflict) of events whose id came before; conflict: with other content.
+
+    Ids are compared by a hash of 64 bits first, so that all but the few that share one travel as a number.
+    """
+    hashed = events.withColumn("_h", F.xxhash64("event_id"))
+    several = hashed.groupBy("_h").agg(F.count(F.lit(1)).alias("_n")).where("_n > 1").select("_h")
+    content = F.xxhash64("verdict", *(c for c in _NAMES if c not in ("event_id", "received_ts", "repairs")))
+    same = Window.partitionBy("event_id").orderBy(F.col("received_ts").asc_nulls_last(), "file_no", "byte_offset")
+    found = hashed.join(several, "_h", "left_semi").withColumn("_content", content)
+    found = found.withColumn("_place", F.row_number().over(same)).withColumn(
+        "conflict", F.first("_content").over(same) != F.col("_content")
+    )
+    return found.where("_place > 1").select("file_no", "byte_offset", "ds", "repairs", "conflict")
 
 
-def accepted(rows: DataFrame, ds: dt.date) -> DataFrame:
-    """Rows of event_clean for night ds, from all partitions of the window."""
-    kept = rows.where((F.col("verdict") == "event") & (F.col("ds") == F.lit(ds)) & ~F.col("dropped"))
-    return kept.select(*TABLES["event_clean"].names)
+def _dropped(events: DataFrame, night: dt.date) -> list[Row]:
+    """By file: n events that are dropped or flagged, plain = of them those without a repair, adrift = of other nights, conflicts."""
+    sums = {
+        "plain": F.size("repairs") == 0,
+        "adrift": F.col("ds") != F.lit(night),
+        "conflicts": F.col("conflict"),
+    }
+    return events.groupBy("file_no").agg(F.count(F.lit(1)).alias("n"), *(F.count_if(c).alias(n) for n, c in sums.items())).collect()
 
 
-def quarantined(rows: DataFrame, ds: dt.date, run_id: str) -> DataFrame:
-    """Rows of event_quarantine: the refused lines of landing partition ds."""
-    kept = rows.where((F.col("verdict") == "quarantine") & (F.col("partition") == F.lit(ds)))
-    return kept.withColumn("ds", F.lit(ds)).withColumn("run_id", F.lit(run_id)).select(*TABLES["event_quarantine"].names)
+def _busy(events: DataFrame, least: int) -> dict[tuple[str, dt.date], int]:
+    """(user, day) → events, of users with `least` and more."""
+    counts = events.groupBy("user_key", "ds").agg(F.count(F.lit(1)).alias("n")).where(F.col("n") >= least).collect()
+    return {(r["user_key"], r["ds"]): r["n"] for r in counts}
+
+
+def _frame(rows: DataFrame, users: Iterable[tuple[str, dt.date]]) -> DataFrame:
+    """A small frame of (user_key, ds)."""
+    return rows.sparkSession.createDataFrame(sorted(users), "user_key string, ds date")
+
+
+def _count(made: Cleaned, files: Sequence[Row], job: ParseJob, dropped: dict[str, list[Row]]) -> None:
+    """Fill in the ledgers: what the parser counted, and what the night as a whole made of it."""
+    for row in files:
+        file, partition = job.files[row["file_no"]]
+        note = json.loads(row["note"])
+        if row["reason"] is None:
+            made.n_users += note["users"]
+            made.n_before += note["before"]
+            made.n_events += note["tonight"] - note["capped"] + note["capped_beside"]
+        if partition == job.night:
+            found = FileLedger("events", partition, file, row["reason"])
+            made.files.append(found)
+            if row["reason"] is None:
+                _fill(found, row["file_no"], note, dropped)
+    made.n_events -= sum(g["n"] - g["adrift"] for code, groups in dropped.items() if code != "bot" for g in groups)
+    made.files.sort(key=lambda f: f.file)
+
+
+def _fill(found: FileLedger, file_no: int, note: dict[str, Any], dropped: dict[str, list[Row]]) -> None:
+    """The counts of a file that is used."""
+    found.lines, found.objects_in = note["lines"], note["objects"]
+    found.good, found.repaired, found.quarantined = note["good"], note["repaired"], note["quarantined"]
+    found.other_nights = note["other_nights"]
+    found.by_reason.update(note["by_reason"])
+    found.fields.update(note["fields"])
+    found.fields["note:mixed_epoch"] += note["mixed_epoch"]
+    changes = [("capped", note["capped"], note["capped_plain"], note["capped_beside"], 0)]
+    for code, groups in dropped.items():
+        changes += [(code, g["n"], g["plain"], g["adrift"], g["conflicts"]) for g in groups if g["file_no"] == file_no]
+    for code, n, plain, adrift, conflicts in changes:
+        found.by_reason[code] += n
+        found.good -= plain
+        found.repaired += plain
+        found.other_nights -= adrift
+        found.fields["note:id_conflict"] += conflicts
+    found.by_reason, found.fields = +found.by_reason, +found.fields

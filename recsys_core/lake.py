@@ -157,7 +157,7 @@ def empty(table: Table) -> pa.Table:
     return table.arrow_schema().empty_table()
 
 
-def _place(root: str) -> tuple[Any, str, bool]:
+def place(root: str) -> tuple[Any, str, bool]:
     """The file system of a URL, the path within it without a slash at the end, and whether it is this machine's own."""
     fs, path = fsspec.core.url_to_fs(root)
     local = "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
@@ -168,7 +168,12 @@ class Lake:
     """A lake below `root`, any URL that fsspec knows; everything inside refers to itself relative to the root."""
 
     def __init__(self, root: str) -> None:
-        self.fs, self.root, self.local = _place(root)
+        self.fs, self.root, self.local = place(root)
+
+    @property
+    def url(self) -> str:
+        """The root for fsspec in another process."""
+        return self.root if self.local else str(self.fs.unstrip_protocol(self.root))
 
     # -- paths -------------------------------------------------------------------------------------------------------------------
     def path(self, relative: str) -> str:
@@ -220,6 +225,15 @@ class Lake:
             return []
         return sorted(e["name"].rstrip("/").rsplit("/", 1)[-1] for e in self.fs.ls(path, detail=True) if e["type"] == "directory")
 
+    def staging(self, what: str, ds: dt.date) -> str:
+        """Relative path of a folder for one run's intermediate files, which the run removes with `remove`."""
+        return f"_staging/{what}-{ds:%Y%m%d}-{uuid.uuid4().hex[:12]}"
+
+    def remove(self, relative: str) -> None:
+        """Remove a folder with all in it, if it is there."""
+        if self.fs.exists(self.path(relative)):
+            self.fs.rm(self.path(relative), recursive=True)
+
     # -- manifests ---------------------------------------------------------------------------------------------------------------
     def manifest(self, table: str, ds: dt.date, **parts: str) -> Manifest | None:
         """The live manifest of a partition, or None."""
@@ -263,6 +277,12 @@ class Lake:
         reader = spark.read.schema(TABLES[table].spark_schema())
         return reader.parquet(*paths) if paths else spark.createDataFrame([], TABLES[table].spark_schema())
 
+    def _keep_to_owner(self, table: Table) -> None:
+        """Let nobody else of this machine into the folder of a restricted table; elsewhere that is for the store's own rules."""
+        if table.restricted and self.local:
+            os.makedirs(self.path(table.name), exist_ok=True)
+            os.chmod(self.path(table.name), 0o700)
+
     def write(self, table: str, ds: dt.date, rows: pa.Table | DataFrame, stamp: Stamp, **parts: str) -> Manifest:
         """Write a fresh run directory, audit it, and make it live; returns the manifest.
 
@@ -273,6 +293,7 @@ class Lake:
         target = f"{folder}/run={run}"
         if isinstance(rows, pa.Table):
             rows = conform(rows, declared)
+            self._keep_to_owner(declared)
             self.fs.makedirs(self.path(target), exist_ok=True)
             with self.fs.open(self.path(f"{target}/part-00000.parquet"), "wb") as file:
                 pq.write_table(rows, file, compression="zstd")
@@ -281,6 +302,7 @@ class Lake:
             faults += [f"undeclared column {n}" for n in rows.columns if n not in declared.names]
             if faults:
                 raise SchemaError(f"table {table}: " + "; ".join(faults))
+            self._keep_to_owner(declared)
             rows.select(*declared.names).coalesce(4).write.parquet(self.spark_path(target))
         entries = [e for e in self.fs.ls(self.path(target), detail=True) if e["name"].endswith(".parquet")]
         files = sorted(f"{target}/{e['name'].rsplit('/', 1)[-1]}" for e in entries)
@@ -312,54 +334,3 @@ class Lake:
         )
         self.write_bytes(f"{folder}/{MANIFEST}", canonical_json(asdict(manifest)).encode())
         return manifest
-
-
-class Landing:
-    """The landing zone: raw files as they were delivered, one folder per day of receipt."""
-
-    def __init__(self, root: str) -> None:
-        self.fs, self.root, local = _place(root)
-        self.url = self.root if local else self.fs.unstrip_protocol(self.root)
-        self._hashes: dict[tuple[str, int, str], str] = {}
-
-    def nights(self, kind: str = "events") -> list[dt.date]:
-        """Days that have a folder, sorted; kind is 'events', 'items' or 'declared'."""
-        path = f"{self.root}/{kind}"
-        if not self.fs.isdir(path):
-            return []
-        names = [e["name"].rstrip("/").rsplit("/", 1)[-1] for e in self.fs.ls(path, detail=True) if e["type"] == "directory"]
-        return sorted(dt.date.fromisoformat(n[3:]) for n in names if re.fullmatch(r"ds=\d{4}-\d\d-\d\d", n))
-
-    def files(self, ds: dt.date, kind: str = "events") -> list[str]:
-        """Delivered files of a day, relative to the root, sorted; names that begin with '_' or '.' are not data."""
-        path = f"{self.root}/{kind}/ds={ds.isoformat()}"
-        if not self.fs.isdir(path):
-            return []
-        names = [e["name"].rsplit("/", 1)[-1] for e in self.fs.ls(path, detail=True) if e["type"] == "file"]
-        return [f"{kind}/ds={ds.isoformat()}/{n}" for n in sorted(names) if n[0] not in "_."]
-
-    def fingerprint(self, files: Iterable[str]) -> list[tuple[str, str]]:
-        """(file, hex sha256) pairs; a file's hash is remembered until its size or time changes."""
-        return [(f, self._sha256(f)) for f in files]
-
-    def _sha256(self, file: str) -> str:
-        info = self.fs.info(f"{self.root}/{file}")
-        key = (file, int(info["size"]), str(info.get("mtime") or info.get("LastModified") or info.get("ETag")))
-        if key not in self._hashes:
-            hasher = hashlib.sha256()
-            with self.fs.open(f"{self.root}/{file}", "rb") as stream:
-                while block := stream.read(1 << 20):
-                    hasher.update(block)
-            self._hashes[key] = hasher.hexdigest()
-        return self._hashes[key]
-
-    def source(self) -> dict[str, Any]:
-        """What the landing zone's `_source.json` declares: source, time_zone_of_naive_ts, expected_reasons."""
-        declared: dict[str, Any] = {"source": "canonical", "time_zone_of_naive_ts": None, "expected_reasons": []}
-        path = f"{self.root}/_source.json"
-        if self.fs.exists(path):
-            try:
-                declared |= json.loads(self.fs.cat_file(path))
-            except ValueError as error:
-                raise LakeError(f"{path} is not JSON ({error}): mend it or remove it") from error
-        return declared

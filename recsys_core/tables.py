@@ -61,7 +61,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table: `partition` is what one manifest covers in the lake ('' = not in the lake by night)."""
+    """One table: `partition` is what one manifest covers in the lake ('' = not in the lake by night).
+
+    restricted  holds what users are called or wrote as it came: its folder is for the lake's owner alone, and it is never published
+    """
 
     name: str
     doc: str
@@ -71,6 +74,7 @@ class Table:
     warehouse: bool
     unique: tuple[str, ...] = ()
     partition: tuple[str, ...] = field(default=("ds",))
+    restricted: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -122,6 +126,7 @@ def _table(name: str, doc: str, key: str, columns: str, where: str = "lake wareh
         "warehouse" in where,
         tuple(unique.split()),
         tuple(partition.split()) if "lake" in where else (),
+        "restricted" in where,
     )
 
 
@@ -143,16 +148,38 @@ TABLES: dict[str, Table] = {
             "event_quarantine",
             "one refused line, kept whole, replayable",
             "ds file byte_offset",
-            "ds file byte_offset reason raw_base64 received_ts? run_id",
+            "ds file byte_offset reason field? raw_base64 repairs received_ts? run_id",
+            "lake restricted",
+        ),
+        _table(
+            "landing_file",
+            "what became of one delivered file",
+            "ds file",
+            "ds file kind n_bytes sha256? expected reason? n_lines n_objects n_good n_repaired n_quarantined n_excused n_other_nights "
+            "by_reason fields",
+        ),
+        _table(
+            "id_map",
+            "whose user_key it is: the one place behind the landing zone that knows",
+            "ds user_key",
+            "ds user_key key_id user_id",
+            "lake restricted",
+        ),
+        _table(
+            "open_session",
+            "a session of the day before that midnight cut, by user",
+            "ds user_key",
+            "ds user_key carry_id end_ts",
             "lake",
         ),
         _table(
             "item",
             "the catalogue as known on ds",
             "ds item_id",
-            "ds item_id title? description? tags? category? brand? price? lang valid_from_ds deleted",
+            "ds item_id title? description? tags? category? brand? price? lang parent_id? valid_from_ds deleted",
             "lake",
         ),
+        _table("category", "the category tree as known on ds", "ds category", "ds category parent? valid_from_ds", "lake"),
         _table(
             "session",
             "a session: 30-minute gap, closed at midnight",
@@ -311,6 +338,12 @@ TABLES: dict[str, Table] = {
             "checks of a night",
             "ds run_id table_name check_name",
             "ds run_id table_name check_name severity observed? threshold? passed",
+        ),
+        _table(
+            "quality_acceptance",
+            "a failed check that somebody accepted, and why",
+            "ds table_name check_name",
+            "ds table_name check_name reason accepted_at",
         ),
         _table(
             "erasure_request",

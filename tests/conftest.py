@@ -22,7 +22,7 @@ KINDS = ("fast", "spark", "postgres", "e2e", "ui")
 FIXTURE_KINDS = {"spark": "spark", "postgres_url": "postgres", "postgres_db": "postgres"}
 # A developer's own settings must not decide what a test sees.
 SETTINGS = re.compile(
-    r"LANDING|LAKE|WAREHOUSE|REPORT|USER_KEY_SECRET(_FILE)?|KEY_ID|TIME_ZONE|GRACE_S|ENCODER|DEVICE|SPARK_MASTER|SPARK_CONF.*|AIRFLOW_.*|PYTHONDONTWRITEBYTECODE"
+    r"LANDING|LAKE|WAREHOUSE|REPORT|USER_KEY_SECRET(_FILE)?|KEY_ID|TIME_ZONE|GRACE_S|ENCODER|DEVICE|SPARK_MASTER|EVENT_TYPES_FILE|BLOCK_ON_HISTORY|SPARK_CONF.*|AIRFLOW_.*|PYTHONDONTWRITEBYTECODE"
 )
 
 for name in [name for name in os.environ if SETTINGS.fullmatch(name)]:

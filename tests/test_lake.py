@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from recsys_core.lake import Lake, LakeError, Landing, SchemaError, Stamp, canonical_json, checksum, conform, digest, empty
+from recsys_core.lake import Lake, LakeError, SchemaError, Stamp, canonical_json, checksum, conform, digest, empty
+from recsys_core.landing import Landing
 from recsys_core.tables import TABLES
 
 D = dt.date(2026, 3, 2)
@@ -398,7 +399,7 @@ def test_landing_lists_days_and_data_files(tmp_path: Path) -> None:
         "events/notes/x",
     ):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).write_bytes(b"x")
+        (tmp_path / file).write_bytes(b"[]")
     (tmp_path / "events/ds=2026-03-02").mkdir()
     landing = Landing(str(tmp_path))
     assert landing.nights() == [D, NEXT]

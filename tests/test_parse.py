@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import recsys_core.parse as package
-from recsys_core.parse import PARSED_SCHEMA, RULES, EventParser, Fault, ParseJob, parse_file
+from recsys_core.parse import RULES, Fault, ParseJob, parsed_rows
 from recsys_core.parse.rawlines import lines, objects
 from recsys_core.parse.values import identifier, moment, number, price, text
 from recsys_core.privacy import user_key
@@ -30,22 +30,22 @@ FILE = "events/ds=2026-01-05/a.jsonl"
 GOOD = {"event_id": "e1", "user_id": "u1", "item_id": "i1", "event_type": "view", "ts": "2026-01-05T10:00:00Z"}
 
 
-def parser(naive_zone: str | None = None, time_zone: str = "UTC", night: dt.date = DAY) -> EventParser:
-    """A parser for the night of 2026-01-05."""
-    return EventParser(ParseJob("/landing", ((FILE, DAY),), night, time_zone, naive_zone, "test", SECRET))
+def job(naive_zone: str | None = None, time_zone: str = "UTC", night: dt.date = DAY, **more: Any) -> ParseJob:
+    """A job for the night of 2026-01-05."""
+    return ParseJob("/landing", ((FILE, DAY),), night, time_zone, naive_zone, "test", SECRET, **more)
 
 
 def parsed(data: bytes, partition: dt.date = DAY, file: str = FILE, **options: Any) -> list[dict[str, Any]]:
     """Rows of one file as dicts, the file's own row last."""
-    rows = parse_file(parser(**options), file, partition, io.BytesIO(data))
-    return [dict(zip(PARSED_SCHEMA.names, r, strict=True)) for r in rows]
+    rows, known = parsed_rows(job(**options), file, partition, lambda: io.BytesIO(data))
+    return [*(r for r in rows if r["verdict"] != "user"), {"verdict": "file", "ds": None, "repairs": None} | known]
 
 
 def verdict(row: dict[str, Any] | bytes, **options: Any) -> Any:
     """The repairs of an accepted line (a list), or the reason of a refused one (a text)."""
     line = row if isinstance(row, bytes) else json.dumps(row).encode()
     first = parsed(line + b"\n", **options)[0]
-    return first["repairs"] if first["verdict"] == "event" else first["reason"]
+    return first["repairs"] if first["verdict"] in ("event", "beside") else first["reason"]
 
 
 def event(**changes: Any) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def test_a_line_that_is_no_clean_object_is_quarantined_with_its_reason_and_bytes
     first, of_file = parsed(line + b"\n")
     assert (first["verdict"], first["reason"]) == ("quarantine", expected)
     assert base64.b64decode(first["raw_base64"]) == line
-    assert json.loads(of_file["extra"])["objects"] == 1
+    assert of_file["objects"] == 1
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_an_accepted_row_holds_typed_values_and_no_raw_user() -> None:
     assert row["text"] == "Zoë's \U0001f468\u200d\U0001f4bb 好"
     assert row["user_key"] == user_key(SECRET, "u1")
     assert row["extra"] == '{"url":"u"}'
-    assert (row["ds"], row["source"], row["event_ts"]) == (DAY, "test", 1767607200000000)
+    assert (row["ds"], row["source"], row["event_ts"]) == (DAY, "test", dt.datetime(2026, 1, 5, 10, tzinfo=dt.UTC))
     assert "u1" not in [v for v in row.values() if isinstance(v, str)]
 
 
@@ -251,7 +251,11 @@ def test_the_night_is_the_local_day_and_other_partitions_give_only_tonights_even
     assert parsed(evening)[0]["ds"] == dt.date(2026, 1, 4)  # tonight's own partition keeps what is another night's
     beside = dt.date(2026, 1, 6)
     rows = parsed(b"\n".join([evening, json.dumps(GOOD).encode(), b"{"]), partition=beside)
-    assert [(r["verdict"], r["ds"], r["repairs"]) for r in rows] == [("event", DAY, ["late"]), ("file", None, None)]
+    assert [(r["verdict"], r["ds"], r["repairs"]) for r in rows] == [
+        ("beside", dt.date(2026, 1, 4), ["late"]),
+        ("event", DAY, ["late"]),
+        ("file", None, None),
+    ]
 
 
 def test_objects_of_arrays_and_glued_objects_are_taken_one_by_one_with_their_own_offsets() -> None:
@@ -261,8 +265,8 @@ def test_objects_of_arrays_and_glued_objects_are_taken_one_by_one_with_their_own
     first = 2
     second = first + len(one.encode()) + 1
     assert [r["byte_offset"] for r in rows[:2]] == [first, second]
-    stats = json.loads(rows[-1]["extra"])
-    assert (stats["lines"], stats["blank"], stats["objects"]) == (3, 1, 4)
+    stats = rows[-1]
+    assert (stats["lines"], stats["by_reason"]["blank_line"], stats["objects"]) == (3, 1, 4)
 
 
 def test_surrogates_and_byte_order_marks_are_mended() -> None:
@@ -321,7 +325,7 @@ def test_any_object_comes_back_as_it_was_written(value: Any) -> None:
 def test_no_bytes_break_the_parser_and_each_object_gets_one_verdict(data: bytes) -> None:
     rows = parsed(data + b"\n")
     assert rows[-1]["verdict"] == "file"
-    assert rows[-1]["reason"] or json.loads(rows[-1]["extra"])["objects"] == len(rows) - 1
+    assert rows[-1]["reason"] or rows[-1]["objects"] == len(rows) - 1
 
 
 @given(st.text() | st.integers() | st.floats() | st.lists(st.integers()))

@@ -15,9 +15,10 @@ from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import _parse_datatype_string
 
-from jobs import NIGHTLY, TRAINING, is_fact
+from jobs import NIGHTLY, OUTSIDE, TRAINING, is_fact
 from recsys_core.events import COUNTED_TYPES
 from recsys_core.lake import empty
+from recsys_core.parse.rules import rules_markdown
 from recsys_core.tables import TABLES, schema_hash, splice, tables_markdown, tables_sql
 
 
@@ -43,7 +44,7 @@ def test_counts_and_masses_follow_the_event_types() -> None:
 
 
 def test_jobs_read_and_write_declared_tables_in_order() -> None:
-    written: set[str] = {"landing"}
+    written: set[str] = set(OUTSIDE)
     for name, job in NIGHTLY.items():
         for table in job.writes:
             assert TABLES[table].lake, f"{name} writes {table}, which is not in the lake"
@@ -63,6 +64,8 @@ def test_generated_files_are_fresh(repo_root: Path) -> None:
     assert (repo_root / "sql" / "tables.sql").read_text(encoding="utf-8") == tables_sql(), "stale: run `make generate`"
     readme = (repo_root / "README.md").read_text(encoding="utf-8")
     assert splice(readme, "tables", tables_markdown()) == readme, "the README's table list is stale: run `make generate`"
+    ingest = (repo_root / "docs" / "ingest.md").read_text(encoding="utf-8")
+    assert splice(ingest, "rules", rules_markdown()) == ingest, "the codes in docs/ingest.md are stale: run `make generate`"
 
 
 def test_splice_replaces_the_section_alone_and_names_a_missing_one() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recsys_core.parse.event import EventParser, ParseJob
-from recsys_core.parse.files import PARSED_SCHEMA, parse_file, parse_files
+from recsys_core.parse.files import FILE_SCHEMA, PARSED_SCHEMA, parse_files, parsed_rows
 from recsys_core.parse.rules import RULES, Fault
 
-__all__ = ["PARSED_SCHEMA", "RULES", "EventParser", "Fault", "ParseJob", "parse_file", "parse_files"]
+__all__ = ["FILE_SCHEMA", "PARSED_SCHEMA", "RULES", "EventParser", "Fault", "ParseJob", "parse_files", "parsed_rows"]

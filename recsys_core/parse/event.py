@@ -1,19 +1,26 @@
-"""One landing object to one accepted event, or to the reason why not."""
+"""One landing object to one accepted event, or to the reason why not: the rules, written for one object at a time.
+
+`recsys_core.parse.columns` applies the same rules to whole blocks where they are simple, and must never differ from these.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from recsys_core.events import EVENT_TYPES
 from recsys_core.lake import canonical_json
 from recsys_core.landing_schema import EVENT_FIELDS
-from recsys_core.parse.rules import Fault
+from recsys_core.parse.pii import mask
+from recsys_core.parse.rules import RULES, Fault
 from recsys_core.parse.values import identifier, micros, moment, number, price, text
 from recsys_core.privacy import user_key
 from recsys_core.texts import language_code
@@ -23,21 +30,40 @@ ONE_DAY = timedelta(days=1)
 LATE_DAYS = 3
 SKEW = timedelta(minutes=10)
 MAX_EXTRA_BYTES = 4096
+# So many names of undeclared fields are told apart in one file; a field name is cut to this many characters.
+MAX_NEW_FIELDS, MAX_FIELD_NAME = 64, 64
 NO_USER = frozenset(("", "null", "undefined", "none", "nan", "0"))
 NO_ITEM = frozenset(("", "null", "undefined", "none", "nan"))
+DAYPARTS = ("night", "morning", "afternoon", "evening")
 DEAD_CLOCKS = (date(1970, 1, 1), date(2000, 1, 1))
 _ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 _CODE = re.compile("[a-z][a-z0-9_]{0,39}")
-_FIELDS = frozenset(f.name for f in EVENT_FIELDS)
+FIELDS = frozenset(f.name for f in EVENT_FIELDS)
+_REQUIRED = frozenset(f.name for f in EVENT_FIELDS if f.required)
+_JSON_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "timestamp": (str, int, float),
+    "strings": (list,),
+    "object": (dict, str),
+}
+_TYPES = {f.name: _JSON_TYPES[f.type] for f in EVENT_FIELDS}
 
 
 @dataclass(frozen=True)
 class ParseJob:
     """What the workers need to know.
 
-    files       (file relative to the landing root, day of its partition)
-    night       the night to build; of other partitions than its own only the events of this night are kept
-    naive_zone  IANA zone of times without offset, as the source declares it; None = such times are refused
+    files        (file relative to the landing root, day of its partition)
+    night        the night to build; other partitions than its own give their events of this night, and of every other event what tells
+                 whether it is the same event or the same session (verdict 'beside')
+    naive_zone   IANA zone of times without offset, as the source declares it; None = such times are refused
+    may_be_empty files of `files` that may hold no line
+    repeated     files of `files` that are copies of earlier ones, and so are not read
+    identities   anonymous id → user id, as known on the night
+    opted_out    user ids of which nothing is kept
+    daily_cap    most events of one user and day that are kept
     """
 
     landing: str
@@ -47,7 +73,11 @@ class ParseJob:
     naive_zone: str | None
     source: str
     secret: bytes = field(repr=False)
-    empty_files_allowed: bool = False
+    may_be_empty: frozenset[str] = frozenset()
+    repeated: frozenset[str] = frozenset()
+    identities: Mapping[str, str] = field(default_factory=dict, repr=False)
+    opted_out: frozenset[str] = field(default=frozenset(), repr=False)
+    daily_cap: int = 5_000
 
 
 class EventParser:
@@ -80,76 +110,108 @@ class EventParser:
     def happened(self, value: Any, partition: date, received: datetime | None, repairs: list[str]) -> tuple[datetime, datetime]:
         """(time in UTC, the same in the night's zone) of an event that its partition may deliver."""
         if value is None or value == "":
-            raise Fault("missing_required" if value is None else "bad_ts")
+            raise Fault("missing_required" if value is None else "bad_ts", "ts")
         found = moment(value, self.naive_zone, repairs)
         try:
             local = found.astimezone(self.zone)
         except OverflowError:
-            raise Fault("ts_out_of_range") from None
+            raise Fault("ts_out_of_range", "ts") from None
         now, late = received or self.end_of(partition), (partition - local.date()).days
         if found > now:
             if found > now + SKEW:
-                raise Fault("future_ts")
+                raise Fault("future_ts", "ts")
             repairs.append("clock_skew")
         if late > LATE_DAYS:
             # A partition as old as its events is history, not a broken clock.
-            raise Fault("default_clock" if found.date() in DEAD_CLOCKS else "ts_out_of_range" if found.year < 2000 else "too_late")
+            raise Fault("default_clock" if found.date() in DEAD_CLOCKS else "ts_out_of_range" if found.year < 2000 else "too_late", "ts")
         if late > 0:
             repairs.append("late")
         return found, local
 
-    def event(self, row: dict[str, Any], partition: date, mended: tuple[str, ...] = ()) -> dict[str, Any] | None:
-        """An accepted event by column, None when it is another partition's and another night's; Fault when it is refused."""
-        repairs = list(mended)
-        received = self.received(row.get("received_ts"), partition, repairs)
-        ts, local = self.happened(row.get("ts"), partition, received, repairs)
-        ds = local.date()
-        if partition != self.job.night and ds != self.job.night:
-            return None
-        user = identifier(row.get("user_id"), repairs)
-        if user.lower() in NO_USER:
+    def user(self, value: Any, repairs: list[str]) -> str:
+        """The user's id, an anonymous one replaced by the user it belongs to on the night; '' for one who opted out."""
+        found = identifier(value, repairs)
+        if found.lower() in NO_USER:
             raise Fault("no_user")
-        kind = _event_type(row.get("event_type"), repairs)
-        item = identifier(row.get("item_id"), repairs)
-        query = text(row.get("query"), repairs)
-        if item.lower() in NO_ITEM:
-            item = ""
-            if kind != "search" or query is None:
-                raise Fault("missing_required")
-        key = user_key(self.job.secret, user)
-        event_id = identifier(row.get("event_id"), repairs)
-        if not event_id:
-            content = {k: v for k, v in row.items() if k not in ("event_id", "received_ts", "repairs")}
-            event_id = "h-" + hmac.digest(self.job.secret, canonical_json(content).encode(), "sha256").hex()[:32]
-            repairs.append("id_from_hash")
-        written = text(row.get("text"), repairs)
-        found = {
-            "ds": ds,
-            "event_id": event_id,
-            "user_key": key,
-            "item_id": item or None,
-            "event_type": kind,
-            "event_ts": micros(ts),
-            "received_ts": micros(received) if received else None,
-            "session_id": identifier(row.get("session_id"), repairs) or None,
-            "rating": _rating(row.get("rating"), repairs),
-            "quantity": _quantity(row.get("quantity"), kind, repairs),
-            "price": price(row.get("price"), repairs),
-            "dwell_s": _dwell(row.get("dwell_s"), repairs),
-            "text": written,
-            "query": query,
-            "lang": language_code(text(row.get("lang"), repairs), written or query),
-            "device": text(row.get("device"), repairs),
-            "region": text(row.get("region"), repairs),
-            "daypart": ("night", "morning", "afternoon", "evening")[local.hour // 6],
-            "source": self.job.source,
-            "extra": _extra(row, repairs),
-        }
+        known = self.job.identities.get(found)
+        if known is not None and known != found:
+            found = known
+            repairs.append("stitched")
+        return "" if found in self.job.opted_out else found
+
+    def opted_out(self, row: Mapping[str, Any]) -> bool:
+        """Whether an object, good or bad, is of a user who opted out."""
+        if not self.job.opted_out:
+            return False
+        try:
+            return not self.user(row.get("user_id"), [])
+        except Fault:
+            return False
+
+    def event(self, row: dict[str, Any], partition: date, mended: tuple[str, ...] = ()) -> dict[str, Any]:
+        """An accepted event by column, with user_id and repairs; Fault when it is refused.
+
+        One whose user opted out has the only column `repairs`.
+        """
+        if (landed_fault := row.get("fault")) is not None:
+            known = isinstance(landed_fault, str) and RULES.get(landed_fault, ("",))[0] == "quarantined"
+            raise Fault(str(landed_fault) if known else "refused_at_landing")
+        if self.opted_out(row):
+            return {"repairs": ["opted_out"]}
+        repairs, step = list(mended), "ts"
+        try:
+            received = self.received(row.get("received_ts"), partition, repairs)
+            ts, local = self.happened(row.get("ts"), partition, received, repairs)
+            step = "user_id"
+            user = self.user(row.get("user_id"), repairs)
+            step = "event_type"
+            kind = _event_type(row.get("event_type"), repairs)
+            step = "item_id"
+            item = identifier(row.get("item_id"), repairs)
+            step = "query"
+            query = text(row.get("query"), repairs)
+            if item.lower() in NO_ITEM:
+                item = ""
+                if kind != "search" or query is None:
+                    raise Fault("missing_required", "item_id")
+            step = "event_id"
+            event_id = identifier(row.get("event_id"), repairs) or self.id_from_hash(row, repairs)
+            step = "text"
+            written = text(row.get("text"), repairs)
+            written, query = masked(written, repairs), masked(query, repairs)
+            found: dict[str, Any] = {"ds": local.date(), "event_id": event_id, "user_key": user_key(self.job.secret, user)}
+            found |= {"item_id": item or None, "event_type": kind, "event_ts": micros(ts)}
+            found["received_ts"] = micros(received) if received else None
+            for step, convert in _CONVERTERS.items():
+                found[step] = convert(row.get(step), repairs)
+            step = "price"
+            found["price"] = price(row.get(step), repairs, refund=kind == "return")
+            step = "quantity"
+            found["quantity"] = _quantity(row.get(step), kind, repairs)
+            step = "lang"
+            found["lang"] = language_code(text(row.get(step), repairs), written or query)
+        except Fault as fault:
+            raise Fault(fault.code, fault.field or step) from None
+        found |= {"text": written, "query": query, "daypart": DAYPARTS[local.hour // 6], "source": self.job.source}
+        found["extra"] = extra_of(row, repairs)
         landed = row.get("repairs")
         if isinstance(landed, list):
             repairs += [c for c in landed if isinstance(c, str) and _CODE.fullmatch(c)]
-        content_hash = hashlib.blake2b(repr([found[c] for c in found if c not in ("event_id", "received_ts")]).encode(), digest_size=8)
-        return found | {"repairs": sorted(set(repairs)), "fingerprint": int.from_bytes(content_hash.digest(), "big", signed=True)}
+        return found | {"user_id": user, "repairs": sorted(set(repairs))}
+
+    def id_from_hash(self, row: Mapping[str, Any], repairs: list[str]) -> str:
+        """An id made of the content alone, so that the same event delivered again has the same one."""
+        content = {k: v for k, v in row.items() if k not in ("event_id", "received_ts", "repairs")}
+        repairs.append("id_from_hash")
+        return "h-" + hmac.digest(self.job.secret, canonical_json(content).encode(), "sha256").hex()[:32]
+
+
+def masked(value: str | None, repairs: list[str]) -> str | None:
+    """A text without e-mail addresses, phone and card numbers."""
+    if value is None or (found := mask(value)) == value:
+        return value
+    repairs.append("pii_masked")
+    return found
 
 
 def _event_type(value: Any, repairs: list[str]) -> str:
@@ -162,6 +224,10 @@ def _event_type(value: Any, repairs: list[str]) -> str:
         raise Fault("unknown_event_type")
     repairs.append("event_type_case")
     return name
+
+
+def _session(value: Any, repairs: list[str]) -> str | None:
+    return identifier(value, repairs) or None
 
 
 def _rating(value: Any, repairs: list[str]) -> float | None:
@@ -193,18 +259,68 @@ def _dwell(value: Any, repairs: list[str]) -> float | None:
     return None if found is None else float(found)
 
 
-def _extra(row: dict[str, Any], repairs: list[str]) -> str | None:
+_CONVERTERS = {"session_id": _session, "rating": _rating, "dwell_s": _dwell, "device": text, "region": text}
+
+
+def extra_of(row: Mapping[str, Any], repairs: list[str]) -> str | None:
     """Fields that have no column, as canonical JSON; the page's URL is one of them without being unknown."""
-    unknown = {k: v for k, v in row.items() if k not in _FIELDS}
+    unknown = {k: v for k, v in row.items() if k not in FIELDS}
     if unknown:
         repairs.append("unknown_fields")
     if isinstance(row.get("url"), str) and row["url"]:
         unknown["url"] = row["url"]
     if not unknown:
         return None
+    clean = _masked_deep(unknown)
+    if clean != unknown:
+        repairs.append("pii_masked")
     # PostgreSQL's JSON has no NUL, not even escaped; an escaped backslash before `u0000` is another matter.
-    found = _ESCAPED_NUL.sub(r"\1", canonical_json(unknown))
+    found = _ESCAPED_NUL.sub(r"\1", canonical_json(clean))
     if len(found.encode()) > MAX_EXTRA_BYTES:
         repairs.append("extra_dropped")
         return None
     return found
+
+
+def _masked_deep(value: Any) -> Any:
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, dict):
+        return {k: _masked_deep(v) for k, v in value.items()}
+    return [_masked_deep(v) for v in value] if isinstance(value, list) else value
+
+
+@lru_cache(maxsize=4096)
+def meant(name: str) -> str | None:
+    """The declared field that an undeclared name is likely to stand for: equal but for case and separators, or nearly a required one.
+
+    >>> meant("User_Id"), meant("eventtype"), meant("evnt_type"), meant("colour")
+    ('user_id', 'event_type', 'event_type', None)
+    """
+    plain = re.sub(r"[\W_]", "", name).lower()
+    for known in sorted(FIELDS):
+        if known.replace("_", "") == plain:
+            return known
+    close = get_close_matches(name.lower(), sorted(_REQUIRED), 1, 0.88)
+    return close[0] if close else None
+
+
+def note_fields(row: Mapping[str, Any], fields: Counter[str]) -> None:
+    """Count what an object's fields look like: undeclared names, names that stand for a declared one that is not there, strange types."""
+    for name, value in row.items():
+        crowded = len(fields) >= MAX_NEW_FIELDS
+        if name in FIELDS:
+            types = _TYPES[name]
+            if value is not None and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
+                fields[f"type:{name}"] += 1
+        elif crowded and f"new:{name}" not in fields and not any(n.startswith(f"case:{name}~") for n in fields):
+            fields["new:(others)"] += 1
+        elif (known := meant(name[:MAX_FIELD_NAME])) and known not in row:
+            fields[f"case:{shown(name)}~{known}"] += 1
+        else:
+            fields[f"new:{shown(name)}"] += 1
+
+
+def shown(name: str) -> str:
+    """A field name that can be printed and is not long."""
+    return "".join(c if c.isprintable() else "?" for c in name[:MAX_FIELD_NAME]).encode("utf-8", "replace").decode()

@@ -3,167 +3,406 @@
 from __future__ import annotations
 
 import base64
+import json
+import re
 import tempfile
-from collections.abc import Callable, Iterator
-from datetime import date
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, timedelta
 from functools import partial
-from typing import Any, BinaryIO
+from itertools import islice
+from typing import Any, BinaryIO, Self
 
 import fsspec
+import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from recsys_core.lake import canonical_json
-from recsys_core.parse.event import EventParser, ParseJob
-from recsys_core.parse.rawlines import BOM, Found, lines, objects
+from recsys_core.parse.columns import block, days, null_counts
+from recsys_core.parse.crowded import Crowd
+from recsys_core.parse.event import ONE_DAY, EventParser, ParseJob, note_fields
+from recsys_core.parse.rawlines import BOM, MAX_DIGITS, Found, lines, objects
 from recsys_core.parse.rules import Fault
 from recsys_core.parse.values import micros
 from recsys_core.tables import TABLES
+from recsys_core.texts import MIN_REVIEW_WORDS, count_words
 
 BATCH_ROWS = 8192
-# A file's rows wait until its last byte proved good: in memory up to this size, then on disk.
-SPOOL_BYTES = 64 << 20
+# A block of lines is parsed at once: so many, or as many as fill this many bytes.
+BLOCK_LINES, BLOCK_BYTES = 8192, 8 << 20
+# Rows of a row group of what a file's rows are left in.
+GROUP_ROWS = 131_072
 # Shares of unreadable lines beyond which a whole file is refused, for files with at least as many such lines.
 CORRUPT_SHARE, NOT_JSON_SHARE, CORRUPT_LINES = 0.5, 0.05, 5
 CORRUPT = frozenset(("bad_utf8", "not_json", "not_object", "json_truncated", "json_syntax", "trailing_data", "control_char"))
+# Fields whose absence is counted: a jump in it is how a broken client shows.
+OPTIONAL = ("received_ts", "session_id", "rating", "quantity", "price", "dwell_s", "text", "query", "device", "region", "lang")
+BESIDE = ("event_id", "user_key", "event_ts", "received_ts", "session_id", "repairs")
+
+# In objects but the lines. tonight, before: events of the night and of the day before; capped: events beyond the cap, of them those
+# without a repair and those of other nights.
+_COUNTS = (
+    "lines",
+    "objects",
+    "good",
+    "repaired",
+    "quarantined",
+    "other_nights",
+    "tonight",
+    "before",
+    "capped",
+    "capped_plain",
+    "capped_beside",
+)
+
+_LONG_NUMBER = re.compile(rb"\d{%d}" % MAX_DIGITS)
 
 _EVENT = TABLES["event_clean"].arrow_schema()
-# verdict: event, quarantine or file (one row per file, its counts as JSON in `extra`); partition: the landing partition; ds: the event's
-# night; fingerprint: hash of the content, to tell a repeated event from another one under the same id.
+# verdict: event (of the night), beside (of another night: only what tells whether it is the same event or session), quarantine, or user
+# (user_key and, in `note`, the id behind it). partition: the landing partition; file_no: place of the file in the job's list; file: its
+# name, for the verdict quarantine; ds: the event's night.
 PARSED_SCHEMA = pa.schema(
     [
-        pa.field("verdict", pa.string(), False),
-        pa.field("partition", pa.date32(), False),
-        pa.field("file", pa.string(), False),
-        pa.field("byte_offset", pa.int64(), False),
+        pa.field("verdict", pa.string()),
+        pa.field("partition", pa.date32()),
+        pa.field("file_no", pa.int32()),
+        pa.field("byte_offset", pa.int64()),
+        pa.field("file", pa.string()),
         pa.field("reason", pa.string()),
+        pa.field("field", pa.string()),
         pa.field("raw_base64", pa.string()),
-        pa.field("fingerprint", pa.int64()),
+        pa.field("note", pa.string()),
         *(pa.field(f.name, f.type) for f in _EVENT),
     ]
 )
-_AT = {name: i for i, name in enumerate(PARSED_SCHEMA.names)}
 
 
-def parse_file(parser: EventParser, file: str, partition: date, stream: BinaryIO) -> Iterator[tuple[Any, ...]]:
-    """Rows of one file, the last of them its own (verdict 'file': reason when refused, counts as JSON in `extra`).
+# What is known of a file once it is read: why nothing of it is used, its counts as JSON, and where its rows lie (null without any).
+FILE_SCHEMA = pa.schema([("file_no", pa.int32()), ("reason", pa.string()), ("note", pa.string()), ("path", pa.string())])
 
-    When that row has a reason, the rows before it must be thrown away.
-    """
-    own, counts = partition == parser.job.night, dict.fromkeys(("lines", "blank", "objects", "corrupt", "not_json"), 0)
-    epochs: set[str] = set()
-    refused: str | None = None
-    try:
-        for offset, line in lines(stream, file):
-            counts["lines"] += 1
+
+class FileParser:
+    """Reads one file under a job; its counts are in `counts`, `by_reason` and `fields`, in objects of the file."""
+
+    def __init__(self, parser: EventParser, file: str, partition: date, file_no: int = 0, keys: dict[str, str] | None = None) -> None:
+        self.parser, self.file, self.partition, self.file_no = parser, file, partition, file_no
+        self.own, self.keys = partition == parser.job.night, {} if keys is None else keys
+        self.counts = Counter(dict.fromkeys(_COUNTS, 0))
+        self.corrupt: Counter[str] = Counter()
+        self.by_reason: Counter[str] = Counter()
+        self.fields: Counter[str] = Counter()
+        self.users: dict[str, str] = {}
+        self.refused: str | None = None
+        self._night = days(parser.job.night)
+
+    def batches(self, opener: Callable[[], BinaryIO]) -> Iterator[pa.RecordBatch]:
+        """The file's rows. When `refused` is set at the end, they must be thrown away."""
+        job = self.parser.job
+        try:
+            if self.file in job.repeated:
+                raise Fault("file_repeated")
+            with opener() as stream:
+                numbered = lines(stream, self.file)
+                while lines_of_block := _next_block(numbered):
+                    yield from self._block(lines_of_block)
+            if not self.counts["objects"] and self.file not in job.may_be_empty:
+                raise Fault("empty_source")
+            if self._beyond(self.corrupt.total(), CORRUPT_SHARE) or self._beyond(self.corrupt["not_json"], NOT_JSON_SHARE):
+                raise Fault("not_json_lines")
+        except Fault as fault:
+            self.refused = fault.code
+        except OSError:
+            self.refused = "unreadable"
+
+    def met(self) -> Iterator[pa.RecordBatch]:
+        """Rows for the users met."""
+        users = sorted(self.users.items())
+        for part in (users[i : i + BATCH_ROWS] for i in range(0, len(users), BATCH_ROWS)):
+            yield self._batch("user", len(part), user_key=[k for _, k in part], note=[u for u, _ in part])
+
+    def note(self) -> str:
+        """The file's counts as JSON."""
+        epochs = sum(1 for code in self.by_reason if code.startswith("epoch_"))
+        more = {"users": len(self.users), "mixed_epoch": int(epochs > 1), "by_reason": self.by_reason, "fields": self.fields}
+        return canonical_json({**self.counts, **more})
+
+    def left_out(self, rows: pa.RecordBatch) -> None:
+        """Count events that are not kept because their user has too many."""
+        plain = pc.equal(pc.list_value_length(rows.column("repairs")), 0).true_count
+        beside = pc.not_equal(rows.column("ds"), self.parser.job.night).true_count
+        self.counts.update({"capped": rows.num_rows, "capped_plain": plain, "capped_beside": beside})
+
+    def _beyond(self, bad: int, share: float) -> bool:
+        return bad >= CORRUPT_LINES and bad > share * self.counts["lines"]
+
+    def _batch(self, verdict: str, n: int, **given: Any) -> pa.RecordBatch:
+        """Rows of PARSED_SCHEMA with the columns given, the others null."""
+        given = {"file_no": np.full(n, self.file_no, np.int32), "byte_offset": np.zeros(n, np.int64)} | given
+        given["verdict"], given["partition"] = pa.repeat(verdict, n), pa.repeat(pa.scalar(self.partition, pa.date32()), n)
+        arrays = []
+        for f in PARSED_SCHEMA:
+            value = given.get(f.name)
+            arrays.append(pa.nulls(n, f.type) if value is None else value if isinstance(value, pa.Array) else pa.array(value, f.type))
+        return pa.RecordBatch.from_arrays(arrays, schema=PARSED_SCHEMA)
+
+    def _block(self, block_lines: Sequence[tuple[int, bytes]]) -> Iterator[pa.RecordBatch]:
+        simple: list[tuple[int, bytes]] = []
+        values: list[dict[str, Any]] = []
+        hard: list[tuple[int, bytes]] = []
+        for numbered in block_lines:
+            value = _flat(numbered[1])
+            if value is None:
+                hard.append(numbered)
+            else:
+                simple.append(numbered)
+                values.append(value)
+        self.counts["lines"] += len(block_lines)
+        if values:
+            found = block(self.parser, self.partition, values, self.keys)
+            hard += [simple[i] for i in found.order[~found.taken]]
+            yield from self._taken(found, np.fromiter((o for o, _ in simple), np.int64, len(simple))[found.order])
+        if hard:
+            yield from self._one_by_one(hard)
+
+    # -- the many ---------------------------------------------------------------------------------------------------------------
+    def _taken(self, found: Any, offsets: np.ndarray) -> Iterator[pa.RecordBatch]:
+        taken = np.nonzero(found.taken)[0]
+        repaired = np.zeros(len(offsets), bool)
+        for code, flags in found.repairs.items():
+            repaired |= flags
+            if n := int(flags.sum()):
+                self.by_reason[code] += n
+        self.counts["objects"] += len(taken)
+        self.counts["repaired"] += int(repaired.sum())
+        self.counts["good"] += len(taken) - int(repaired.sum())
+        tonight = taken[found.ds[taken] == self._night]
+        beside = taken[found.ds[taken] != self._night]
+        self.counts["tonight"] += len(tonight)
+        self.counts["before"] += int((found.ds[beside] == self._night - 1).sum())
+        if self.own:
+            self.counts["other_nights"] += len(beside)
+            for day, n in zip(*np.unique(found.ds[beside], return_counts=True), strict=True):
+                self.fields[f"night:{date(1970, 1, 1) + timedelta(days=int(day))}"] += int(n)
+            rows = pa.array(taken)
+            null_counts(found.columns, rows, OPTIONAL, self.fields)
+            if n := sum(map(_is_short, found.columns["text"].take(rows).drop_null().to_pylist())):
+                self.fields["short:text"] += n
+        for part in (tonight[i : i + BATCH_ROWS] for i in range(0, len(tonight), BATCH_ROWS)):
+            rows = pa.array(part)
+            given = {name: column.take(rows) for name, column in found.columns.items()}
+            coded = given["user_id"].dictionary_encode().dictionary.to_pylist()
+            self.users.update((u, self.keys[u]) for u in coded)
+            given["source"] = pa.repeat(self.parser.job.source, len(part))
+            dates = pa.repeat(pa.scalar(self.parser.job.night, pa.date32()), len(part))
+            yield self._batch("event", len(part), byte_offset=offsets[part], ds=dates, repairs=found.repair_lists(part), **given)
+        for part in (beside[i : i + BATCH_ROWS] for i in range(0, len(beside), BATCH_ROWS)):
+            rows = pa.array(part)
+            given = {name: found.columns[name].take(rows) for name in BESIDE if name != "repairs"}
+            dates = pa.array(found.ds[part].astype(np.int32)).cast(pa.date32())
+            yield self._batch("beside", len(part), byte_offset=offsets[part], ds=dates, repairs=found.repair_lists(part), **given)
+
+    # -- the few ----------------------------------------------------------------------------------------------------------------
+    def _one_by_one(self, hard: Sequence[tuple[int, bytes]]) -> Iterator[pa.RecordBatch]:
+        kept: dict[str, list[dict[str, Any]]] = {"event": [], "beside": [], "quarantine": []}
+        for offset, line in sorted(hard):
             before: tuple[str, ...] = ()
             if offset == 0 and line.startswith(BOM):
                 offset, line, before = len(BOM), line[len(BOM) :], ("bom",)
             if not line.strip(b" \t\r"):
-                counts["blank"] += 1
+                self.by_reason["blank_line"] += 1
                 continue
             for found in objects(line.rstrip(b"\r")):
-                counts["objects"] += 1
-                at = offset + found.offset
-                code = found.fault
-                row = None
-                if found.value is not None:
-                    try:
-                        row = parser.event(found.value, partition, before + found.repairs)
-                    except Fault as fault:
-                        code = fault.code
-                if code:
-                    counts["corrupt"] += code in CORRUPT
-                    counts["not_json"] += code == "not_json"
-                    if own:
-                        yield _quarantined(parser, file, partition, at, code, found)
-                elif row is not None:
-                    epochs.update(c for c in row["repairs"] if c.startswith("epoch_"))
-                    yield _row(verdict="event", partition=partition, file=file, byte_offset=at, **row)
-        if not counts["lines"] and not parser.job.empty_files_allowed:
-            raise Fault("empty_source")
-        if _beyond(counts["corrupt"], CORRUPT_SHARE, counts) or _beyond(counts["not_json"], NOT_JSON_SHARE, counts):
-            raise Fault("not_json_lines")
-    except Fault as fault:
-        refused = fault.code
-    except OSError:
-        refused = "unreadable"
-    stats = canonical_json(counts | {"mixed_epoch": int(len(epochs) > 1)})
-    yield _row(verdict="file", partition=partition, file=file, byte_offset=-1, reason=refused, extra=stats)
+                verdict, row = self._verdict(found, before)
+                if verdict:
+                    kept[verdict].append(row | {"byte_offset": offset + found.offset})
+            for verdict, rows in kept.items():
+                if len(rows) >= BATCH_ROWS:
+                    yield self._rows(verdict, rows)
+                    rows.clear()
+        for verdict, rows in kept.items():
+            if rows:
+                yield self._rows(verdict, rows)
+
+    def _rows(self, verdict: str, rows: list[dict[str, Any]]) -> pa.RecordBatch:
+        names = {name for row in rows for name in row} & set(PARSED_SCHEMA.names)
+        return self._batch(verdict, len(rows), **{n: [r.get(n) for r in rows] for n in names})
+
+    def _verdict(self, found: Found, before: tuple[str, ...]) -> tuple[str | None, dict[str, Any]]:
+        """(event, beside, quarantine or None for what is only counted, the row)."""
+        self.counts["objects"] += 1
+        code, field, row = found.fault, None, None
+        mended = before + found.repairs
+        if found.value is not None:
+            try:
+                row = self.parser.event(found.value, self.partition, mended)
+            except Fault as fault:
+                code, field = fault.code, fault.field
+            if self.own and "fault" not in found.value:
+                note_fields(found.value, self.fields)
+        if row is None:
+            assert code is not None
+            self.counts["quarantined"] += 1
+            self.by_reason[code] += 1
+            if code in CORRUPT:
+                self.corrupt[code] += 1
+            return ("quarantine", self._quarantined(code, field, found, mended)) if self.own else (None, {})
+        self.by_reason.update(row["repairs"])
+        self.counts["repaired" if row["repairs"] else "good"] += 1
+        if "user_id" not in row:
+            return None, {}
+        tonight = row["ds"] == self.parser.job.night
+        if self.own:
+            if not tonight:
+                self.counts["other_nights"] += 1
+                self.fields[f"night:{row['ds']}"] += 1
+            self.fields.update(accepted_notes(row))
+        self.counts["tonight"] += tonight
+        self.counts["before"] += row["ds"] == self.parser.job.night - ONE_DAY
+        if not tonight:
+            return "beside", {n: row[n] for n in ("ds", *BESIDE)}
+        self.users[row["user_id"]] = row["user_key"]
+        return "event", row
+
+    def _quarantined(self, code: str, field: str | None, found: Found, mended: tuple[str, ...]) -> dict[str, Any]:
+        received = self.parser.received(found.value.get("received_ts"), self.partition, []) if found.value else None
+        return {
+            "file": self.file,
+            "reason": code,
+            "field": field,
+            "raw_base64": base64.b64encode(found.raw).decode(),
+            "received_ts": micros(received) if received else None,
+            "repairs": list(mended),
+        }
 
 
-def _beyond(bad: int, share: float, counts: dict[str, int]) -> bool:
-    return bad >= CORRUPT_LINES and bad > share * counts["lines"]
+def accepted_notes(row: Mapping[str, Any]) -> Iterator[str]:
+    """What is counted of the fields of an accepted event."""
+    yield from (f"null:{n}" for n in OPTIONAL if row[n] is None)
+    if row["text"] and _is_short(row["text"]):
+        yield "short:text"
 
 
-def _quarantined(parser: EventParser, file: str, partition: date, at: int, code: str, found: Found) -> tuple[Any, ...]:
-    received = parser.received(found.value.get("received_ts"), partition, []) if found.value else None
-    return _row(
-        verdict="quarantine",
-        partition=partition,
-        file=file,
-        byte_offset=at,
-        reason=code,
-        raw_base64=base64.b64encode(found.raw).decode(),
-        received_ts=micros(received) if received else None,
-    )
+def _is_short(text: str) -> bool:
+    return count_words(text[:200]) < MIN_REVIEW_WORDS
 
 
-def _row(**values: Any) -> tuple[Any, ...]:
-    return tuple(map(values.get, _AT))
+def _next_block(numbered: Iterator[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """The next lines of a file: BLOCK_LINES, or fewer where they are long."""
+    found, size = [], 0
+    for line in islice(numbered, BLOCK_LINES):
+        found.append(line)
+        size += len(line[1])
+        if size > BLOCK_BYTES:
+            break
+    return found
 
 
-def _batches(rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[pa.RecordBatch, str | None]]:
-    """(batch, reason of the refusal that it ends with, if any)."""
-    block: list[tuple[Any, ...]] = []
-    refusal: str | None = None
-    for row in rows:
-        block.append(row)
-        if row[0] == "file":
-            refusal = row[_AT["reason"]]
-        if len(block) == BATCH_ROWS:
-            yield _batch(block), refusal
-            block = []
-    if block:
-        yield _batch(block), refusal
+def _flat(line: bytes) -> dict[str, Any] | None:
+    """The object of a line that is one object without any object inside and without a key twice, None when that is not plain to see."""
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    # A key is followed by `":`; with no quote before a space, counting these counts the keys, at all depths.
+    if type(value) is not dict or line.count(b'":') != len(value) or b'" ' in line or b'"\t' in line or b'"\r' in line:
+        return None
+    # Only a number of very many digits can hide here: one beyond 64 bits is a float, which no simple field holds.
+    return None if len(line) > MAX_DIGITS and _LONG_NUMBER.search(line) else value
 
 
-def _batch(rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays(
-        [pa.array(c, f.type) for c, f in zip(zip(*rows, strict=True), PARSED_SCHEMA, strict=True)], schema=PARSED_SCHEMA
-    )
+def parse_files(job: ParseJob, store: str, folder: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """A function for mapInArrow over rows (id = index into job.files) that leaves each file's rows of PARSED_SCHEMA as Parquet.
 
-
-def parse_files(job: ParseJob) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """A function for mapInArrow over rows (id = index into job.files); a refused file leaves its own row alone."""
+    The files lie in `folder` below `store` (a path or fsspec URL), under names of their own for each attempt: only what is in the answer
+    (rows of FILE_SCHEMA, paths relative to the store) counts. Wide rows so never pass through the JVM before they are few.
+    """
 
     def parse(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         parser, (fs, root) = EventParser(job), fsspec.core.url_to_fs(job.landing)
+        target, base = fsspec.core.url_to_fs(store)
+        target.makedirs(f"{base}/{folder}", exist_ok=True)
+        keys: dict[str, str] = {}
         for index in (i for batch in batches for i in batch.column(0).to_pylist()):
             file, partition = job.files[index]
-            with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as spool:
-                refusal = _spool(parser, file, partition, partial(fs.open, f"{root}/{file}", "rb"), spool)
-                spool.seek(0)
-                with pa.ipc.open_stream(spool) as reader:
-                    for batch in reader:
-                        if refusal:
-                            batch = batch.filter(pc.equal(batch.column(0), "file"))
-                        if batch.num_rows:
-                            yield batch
+            reader = FileParser(parser, file, partition, index, keys)
+            name = f"{folder}/{index:06}-{uuid.uuid4().hex}.parquet"
+            n = stage(reader, partial(fs.open, f"{root}/{file}", "rb"), target, f"{base}/{name}")
+            row = {"file_no": index, "reason": reader.refused, "note": reader.note(), "path": name if n else None}
+            yield pa.RecordBatch.from_pylist([row], FILE_SCHEMA)
 
     return parse
 
 
-def _spool(parser: EventParser, file: str, partition: date, opener: Callable[[], BinaryIO], spool: Any) -> str | None:
-    """Write a file's rows as an Arrow stream; the reason when it was refused."""
-    refusal = None
-    with pa.ipc.new_stream(spool, PARSED_SCHEMA) as writer:
-        try:
-            with opener() as stream:
-                for batch, refused in _batches(parse_file(parser, file, partition, stream)):
-                    writer.write_batch(batch)
-                    refusal = refused
-        except OSError:
-            refusal = "unreadable"
-            writer.write_batch(_batch([_row(verdict="file", partition=partition, file=file, byte_offset=-1, reason=refusal, extra="{}")]))
-    return refusal
+def stage(reader: FileParser, opener: Callable[[], BinaryIO], fs: Any, path: str) -> int:
+    """Write a file's rows as Parquet, without the events that no cap could let through; returns how many (0 of a refused file)."""
+    crowd = Crowd(reader.parser.job.daily_cap)
+    with _Sink(fs, path) as sink:
+        for batch in reader.batches(opener):
+            sink.write(batch)
+            crowd.count(batch)
+        if not reader.refused:
+            for batch in reader.met():
+                sink.write(batch)
+    n = 0 if reader.refused else sink.rows
+    if n and crowd.is_crowded:
+        thin = f"{path}.thin"
+        with _Sink(fs, thin) as sink:
+            for batch in crowd.measured(lambda: _again(fs, path)):
+                kept, rest = crowd.thinned(batch)
+                reader.left_out(rest)
+                sink.write(kept)
+        n = sink.rows
+        fs.mv(thin, path)
+    if not n:
+        fs.rm_file(path)
+    return n
+
+
+class _Sink:
+    """Collects batches and writes them to a Parquet file in row groups of a useful size."""
+
+    def __init__(self, fs: Any, path: str) -> None:
+        self._file = fs.open(path, "wb")
+        self._writer = pq.ParquetWriter(self._file, PARSED_SCHEMA, compression="lz4", write_statistics=["verdict"])
+        self._waiting: list[pa.RecordBatch] = []
+        self._n = self.rows = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add rows."""
+        self._waiting.append(batch)
+        self._n += batch.num_rows
+        self.rows += batch.num_rows
+        if self._n >= GROUP_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._n:
+            self._writer.write_table(pa.Table.from_batches(self._waiting), row_group_size=self._n)
+        self._waiting, self._n = [], 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._flush()
+        self._writer.close()
+        self._file.close()
+
+
+def _again(fs: Any, path: str) -> Iterator[pa.RecordBatch]:
+    with fs.open(path, "rb") as file:
+        yield from pq.ParquetFile(file).iter_batches(GROUP_ROWS)
+
+
+def parsed_rows(job: ParseJob, file: str, partition: date, opener: Callable[[], BinaryIO]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """(rows of PARSED_SCHEMA of one file as dicts, in file order, the users' last; its counts, and `reason` when it is refused)."""
+    reader = FileParser(EventParser(job), file, partition)
+    with tempfile.TemporaryDirectory() as folder:
+        fs, path = fsspec.filesystem("file"), f"{folder}/rows.parquet"
+        found = [row for batch in _again(fs, path) for row in batch.to_pylist()] if stage(reader, opener, fs, path) else []
+    return sorted(found, key=lambda r: (r["verdict"] == "user", r["byte_offset"])), {"reason": reader.refused, **json.loads(reader.note())}

@@ -18,11 +18,10 @@ MAX_DEPTH = 32
 MAX_DIGITS = 300
 BOMB_RATIO, BOMB_BYTES = 200, 64 << 20
 BOM = b"\xef\xbb\xbf"
-# Ids must keep their digits; orjson reads whole numbers beyond 64 bits as floats.
-ID_FIELDS = ("event_id", "user_id", "item_id", "session_id")
-
 _KEY = re.compile(rb'"[ \t\r\n]*:')
 _SPACE = re.compile(r"[ \t\r\n]*")
+_EXACT = 1e15
+_LONG_NUMBER = re.compile(rb"\d{19}")
 
 
 class Found(NamedTuple):
@@ -116,10 +115,21 @@ def objects(line: bytes) -> Iterator[Found]:
         yield Found(0, line, None, fault.code)
         return
     # Each key is followed by a colon, so as many `":` as keys proves that none is repeated; more (also inside a text) is looked at exactly.
-    if len(_KEY.findall(line)) != keys or any(type(value.get(f)) is float for f in ID_FIELDS):
+    if len(_KEY.findall(line)) != keys or inexact(line, value):
         yield from _slowly(line)
     else:
         yield Found(0, line, value, None)
+
+
+def inexact(line: bytes, value: dict[str, Any]) -> bool:
+    """Whether a number of the line may have lost digits: orjson reads whole numbers beyond 64 bits as floats, and floats of any length."""
+    long = len(line) > MAX_DIGITS
+    for v in value.values():
+        kind = type(v)
+        # A number of many digits is large, or its line is long; a nested value may hold one, too.
+        if (kind is float and (long or abs(v) >= _EXACT)) or kind is dict or kind is list:
+            return _LONG_NUMBER.search(line) is not None
+    return False
 
 
 def _count_keys(value: Any, depth: int) -> int:

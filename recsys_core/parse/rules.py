@@ -10,6 +10,9 @@ Verdict = Literal["repaired", "quarantined", "refused"]
 RULES: dict[str, tuple[Verdict, str]] = {
     # the file
     "empty_source": ("refused", "the file holds no line"),
+    "missing_file": ("refused", "named in `_expected.json`, but not delivered"),
+    "hidden_name": ("refused", "data under a name that begins with '_' or '.', which marks what is not data"),
+    "file_repeated": ("refused", "byte for byte a file delivered before, within 31 days; its objects count once"),
     "encoding": ("refused", "the file is not UTF-8 (UTF-16 or UTF-32)"),
     "gz_truncated": ("refused", "the gzip stream ends too early"),
     "gz_corrupt": ("refused", "the gzip stream or its check sum is wrong"),
@@ -34,6 +37,9 @@ RULES: dict[str, tuple[Verdict, str]] = {
     "too_deep": ("quarantined", "nested deeper than 32"),
     "control_char": ("quarantined", "a raw control character"),
     "surrogate": ("repaired", "half of a surrogate pair replaced by U+FFFD"),
+    # who it was
+    "opted_out": ("repaired", "an event of a user who opted out: counted, and nothing of it kept"),
+    "stitched": ("repaired", "an anonymous id replaced by the user it was known to belong to on that night"),
     # ids and kinds
     "missing_required": ("quarantined", "a required field is missing or empty"),
     "no_user": ("quarantined", "no user: missing, empty, null, undefined, none, nan or 0"),
@@ -83,22 +89,46 @@ RULES: dict[str, tuple[Verdict, str]] = {
     "nul_removed": ("repaired", "NUL characters removed"),
     "control_removed": ("repaired", "control characters removed from a text"),
     "bidi_removed": ("repaired", "direction overrides and byte-order marks removed"),
+    "pii_masked": ("repaired", "e-mail addresses, phone, card or identity numbers masked in a text"),
     "nfc": ("repaired", "Unicode form composed (NFC)"),
     "field_dropped": ("repaired", "an optional text field of another type, left out"),
     "unknown_fields": ("repaired", "fields that are not declared, kept in `extra`"),
     "extra_dropped": ("repaired", "undeclared fields of more than 4 kB, left out"),
     # the night
-    "dedup": ("repaired", "the same event_id again, counted once"),
+    "dedup": ("repaired", "the same event again, or the same row of a catalogue: counted once"),
+    "capped": ("repaired", "beyond the most events of one user and night that are kept: counted, not kept"),
+    "bot": ("repaired", "of a user too fast, too regular or too busy for a person: kept, and left out of all facts"),
+    # the landing step
+    "day_precision": ("repaired", "the source knows the day alone: the time within it was made up"),
+    "not_a_product": ("quarantined", "a code that is no product: postage, fees, vouchers, tests"),
+    "stock_adjustment": ("quarantined", "a change of the stock, nothing that a user did"),
+    "impression": ("quarantined", "something was shown; nobody acted on it"),
+    "bad_rating": ("quarantined", "a review without stars from 1 to 5"),
+    "unknown_record": ("quarantined", "a record of no kind that the source has"),
+    "refused_at_landing": ("quarantined", "the landing step found that it is no event, under a code that is not known here"),
+    "no_night": ("quarantined", "a catalogue row without a date, and no night that it could be landed on"),
     # the catalogue
-    "bad_row": ("quarantined", "a catalogue row with more or fewer columns than its header"),
+    "bad_row": ("quarantined", "a row with more or fewer columns than its header"),
     "bad_flag": ("quarantined", "a flag that is neither true nor false"),
-    "bad_header": ("refused", "a catalogue file without a column item_id, or with a column twice"),
+    "dup_item": ("quarantined", "a row of the same item or category, with other contents, stands further on in the same delivery"),
+    "orphan_parent": ("repaired", "a parent that is not in the catalogue, left out until it is"),
+    "orphan_category": ("repaired", "a category that is not in the category tree, shown as unknown until it is"),
+    "bad_header": ("refused", "a catalogue file whose header lacks item_id (or category), or has a column twice"),
+    "csv_open_quote": ("refused", "a quote that is never closed: the file is cut, or rows lie hidden in a text"),
+    "catalogue_rubbish": ("refused", "more than 1 % of a catalogue file's rows, and at least five, cannot be used"),
+    "parent_cycle": ("refused", "a catalogue file after which something would be its own parent, over any number of steps"),
 }
 
 
 class Fault(Exception):
-    """A line, a row or a file cannot be used; `code` is one of RULES."""
+    """A line, a row or a file cannot be used; `code` is one of RULES, `field` the field at fault, if it is one's."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, field: str | None = None) -> None:
         super().__init__(f"{code}: {RULES[code][1]}")
-        self.code = code
+        self.code, self.field = code, field
+
+
+def rules_markdown() -> str:
+    """The table of docs/ingest.md."""
+    rows = [f"| `{code}` | {verdict} | {meaning} |" for code, (verdict, meaning) in RULES.items()]
+    return "\n".join(["| code | verdict | meaning |", "|---|---|---|", *rows]) + "\n"

@@ -26,7 +26,7 @@ _TIME = re.compile(
     r"([+-]?\d{1,9})-(\d\d)-(\d\d)(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?\s?([Zz]|([+-])(\d\d):?(\d\d)?)?)?", re.ASCII
 )
 # (lowest, highest, units per second, repair): epochs are told apart by magnitude; each range runs from 2001 to 2096.
-_EPOCHS = (
+EPOCHS = (
     (10**9, 4 * 10**9, 1, "epoch_s"),
     (10**12, 4 * 10**12, 10**3, "epoch_ms"),
     (10**15, 4 * 10**15, 10**6, "epoch_us"),
@@ -83,18 +83,19 @@ def number(value: Any, repairs: list[str]) -> float | int | None:
     raise Fault("ambiguous_number" if _DIGITS_AND_MORE.fullmatch(text) else "bad_number")
 
 
-def price(value: Any, repairs: list[str]) -> Decimal | None:
-    """A price with four decimals, rounded half up as it is written, 0 to 10⁹."""
+def price(value: Any, repairs: list[str], refund: bool = False) -> Decimal | None:
+    """A price with four decimals, rounded half up as it is written, 0 to 10⁹; below zero for a refund alone."""
     found = number(value, repairs)
     if found is None:
         return None
-    if found < 0:
+    if found < 0 and not refund:
         raise Fault("negative_price")
-    if found > 1e9:
+    if abs(found) > 1e9:
         raise Fault("number_too_large")
-    if found == 0:
+    rounded = Decimal(str(found)).quantize(_CENT, ROUND_HALF_UP)
+    if not rounded:
         repairs.append("zero_price")
-    return Decimal(str(found)).quantize(_CENT, ROUND_HALF_UP)
+    return rounded
 
 
 def text(value: Any, repairs: list[str]) -> str | None:
@@ -162,7 +163,7 @@ def moment(value: Any, naive_zone: tzinfo | None, repairs: list[str]) -> datetim
 
 
 def _epoch(value: float | int, repairs: list[str]) -> datetime:
-    for low, high, per_second, code in _EPOCHS:
+    for low, high, per_second, code in EPOCHS:
         if low <= value <= high:
             repairs.append(code)
             if type(value) is int:

@@ -239,7 +239,7 @@ class Runner:
                 found += [(f"{file}#repeated", "") for file in sorted(self.landing.delivery(ds).repeated)]
                 found.append(("_source.json", digest(self.landing.source())))
             elif table == "accepted":
-                found.append((table, digest(acceptances(self.lake, ds).drop(["accepted_at"]).to_pylist())))
+                found.append((table, digest(acceptances(self.lake, ds).drop(["ds", "accepted_at"]).to_pylist())))
             elif table == "text_embedding":
                 # A vector follows from its text and its space; who wrote it first does not matter.
                 self.window(job, table, ds, topics)

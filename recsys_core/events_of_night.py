@@ -81,7 +81,9 @@ def cleaned(rows: DataFrame, files: Sequence[Row], job: ParseJob, rule: BotRule,
         # Without the hint both sides would be sorted before either is known to be small.
         few = F.broadcast(repeats) if n <= _BROADCAST_ROWS else repeats
         kept = events.join(few.select("file_no", "byte_offset"), ["file_no", "byte_offset"], "left_anti")
-    busy = _busy(kept, rule.min_events)
+    # Nobody has more events in the night than the busiest user of each file together: often that alone says that nobody is busy.
+    most = sum(json.loads(f["note"])["most"] for f in files if f["reason"] is None)
+    busy = _busy(kept, rule.min_events) if most >= rule.min_events else {}
     flags = F.array().cast("array<string>")
     if busy:
         crowd = kept.join(F.broadcast(_frame(rows, busy)), ["user_key", "ds"], "left_semi")

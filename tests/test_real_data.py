@@ -60,7 +60,7 @@ def test_online_retail_to_published_nights(shared_data: Path, tmp_path: Path, sp
         assert balance
         assert all(r["passed"] for r in balance)
     landed = sum(m.rows for d in report.nights for t in ("event_clean", "event_quarantine") if (m := lake.manifest(t, d)))
-    assert landed == report.events
+    assert landed == report.events + report.fault_lines
     assert {r["ds"] for r in shop.rows("SELECT ds FROM publication WHERE is_live")} == set(report.nights)
     slots = shop.rows("SELECT count(DISTINCT user_key) AS users, count(*) AS slots FROM user_topn WHERE ds = :ds", ds=last)[0]
     assert slots["users"] > 100

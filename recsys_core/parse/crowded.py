@@ -31,9 +31,9 @@ class Crowd:
             self._n.update(dict(zip(zip(counts["u"], counts["d"], strict=True), counts["count_all"], strict=True)))
 
     @property
-    def is_crowded(self) -> bool:
-        """Whether any user has more events than are kept."""
-        return bool(self._n) and max(self._n.values()) > self.cap
+    def most(self) -> int:
+        """Events of the user and day with most of them."""
+        return max(self._n.values(), default=0)
 
     def measured(self, batches: Callable[[], Iterable[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
         """The batches once more, after those of crowded users have been looked at."""

@@ -97,6 +97,7 @@ class FileParser:
         self.fields: Counter[str] = Counter()
         self.users: dict[str, str] = {}
         self.refused: str | None = None
+        self.most = 0
         self._night = days(parser.job.night)
 
     def batches(self, opener: Callable[[], BinaryIO]) -> Iterator[pa.RecordBatch]:
@@ -127,7 +128,13 @@ class FileParser:
     def note(self) -> str:
         """The file's counts as JSON."""
         epochs = sum(1 for code in self.by_reason if code.startswith("epoch_"))
-        more = {"users": len(self.users), "mixed_epoch": int(epochs > 1), "by_reason": self.by_reason, "fields": self.fields}
+        more = {
+            "users": len(self.users),
+            "most": self.most,
+            "mixed_epoch": int(epochs > 1),
+            "by_reason": self.by_reason,
+            "fields": self.fields,
+        }
         return canonical_json({**self.counts, **more})
 
     def left_out(self, rows: pa.RecordBatch) -> None:
@@ -347,8 +354,8 @@ def stage(reader: FileParser, opener: Callable[[], BinaryIO], fs: Any, path: str
         if not reader.refused:
             for batch in reader.met():
                 sink.write(batch)
-    n = 0 if reader.refused else sink.rows
-    if n and crowd.is_crowded:
+    n, reader.most = 0 if reader.refused else sink.rows, crowd.most
+    if n and crowd.most > crowd.cap:
         thin = f"{path}.thin"
         with _Sink(fs, thin) as sink:
             for batch in crowd.measured(lambda: _again(fs, path)):

@@ -36,9 +36,11 @@ def land(**values: Any) -> None:
         raise click.UsageError(f"no source {values['source']!r}; there are {', '.join(SOURCES)}")
 
     def work() -> None:
-        target = values["landing"] or settings_of(values, secret=False).landing
+        settings = settings_of(values, secret=False)
         try:
-            report = land(values["source"], values["input"], target, values["first"], values["last"], progress=_rows_read)
+            report = land(
+                values["source"], values["input"], settings.landing, values["first"], values["last"], _rows_read, settings.time_zone
+            )
         except SourceError as error:
             raise RuntimeError(str(error)) from error
         click.echo(str(report))

@@ -812,3 +812,14 @@ def test_the_steam_sample_lands_whole(repo_root: Path, tmp_path: Path) -> None:
     assert report.events == 4045
     assert not {reason for reason in report.refused if reason != "missing_required"}
     assert sum(len(rows) for rows in landed(tmp_path / "landing", "events").values()) == 4045
+
+
+def test_an_event_without_a_time_of_receipt_lands_on_its_local_day(tmp_path: Path) -> None:
+    ga4 = tmp_path / "events_20260105.jsonl"
+    late = {"event_name": "view_item", "user_pseudo_id": "c", "event_date": "20260105", "items": [{"item_id": "i"}]}
+    micros = [1767628740000000, 1767628860000000]  # a minute before and after midnight in Shanghai
+    ga4.write_text("".join(json.dumps(late | {"event_timestamp": t}) + "\n" for t in micros))
+    land("ga4", str(ga4), str(tmp_path / "landing"), time_zone="Asia/Shanghai")
+    assert {ds: len(rows) for ds, rows in landed(tmp_path / "landing", "events").items()} == {"2026-01-05": 1, "2026-01-06": 1}
+    land("ga4", str(ga4), str(tmp_path / "utc"))
+    assert {ds: len(rows) for ds, rows in landed(tmp_path / "utc", "events").items()} == {"2026-01-05": 2}

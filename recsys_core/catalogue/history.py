@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from recsys_core.catalogue.files import FileContents, Row, Said, decoded, encoded, read
 from recsys_core.catalogue.rows import Kind
 from recsys_core.lake import digest
-from recsys_core.parse.event import shown
+from recsys_core.parse.drift import shown
 from recsys_core.quality import FileLedger
 
 if TYPE_CHECKING:

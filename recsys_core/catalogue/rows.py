@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,14 +11,13 @@ from typing import Any
 import orjson
 
 from recsys_core.landing_schema import CATEGORY_FIELDS, ITEM_FIELDS, Field
-from recsys_core.parse.event import MAX_FIELD_NAME, MAX_NEW_FIELDS, shown
+from recsys_core.parse.drift import MAX_NEW_FIELDS, Declared, shown
 from recsys_core.parse.rules import Fault
 from recsys_core.parse.values import identifier, price, text
 from recsys_core.texts import language_code
 
 MAX_TAGS = 64
 TRUE, FALSE = frozenset(("true", "1", "yes", "t", "y")), frozenset(("", "false", "0", "no", "f", "n"))
-_JSON_TYPES: dict[str, tuple[type, ...]] = {"string": (str,), "number": (int, float), "boolean": (bool,), "strings": (list,)}
 
 Clean = Callable[[Mapping[str, Any], list[str]], dict[str, Any]]
 
@@ -35,36 +33,28 @@ class Kind:
     clean: Clean
 
     @cached_property
-    def types(self) -> dict[str, tuple[type, ...]]:
-        """Declared field → types of its JSON values."""
-        return {f.name: _JSON_TYPES[f.type] for f in self.fields}
-
-    @cached_property
-    def _plain(self) -> dict[str, str]:
-        return {_plain(n): n for n in self.types}
+    def declared(self) -> Declared:
+        """The declared fields, for comparison with what comes."""
+        return Declared(self.fields)
 
     def note_names(self, names: Iterable[str]) -> list[str]:
         """What is odd about names of fields: `case:<found>~<declared>` for one that stands for a declared one, else `new:<name>`."""
         found = []
-        for name in sorted(set(names) - self.types.keys()):
-            meant = self._plain.get(_plain(name[:MAX_FIELD_NAME]))
+        for name in sorted(set(names) - self.declared.types.keys()):
+            meant = self.declared.meant(name)
             found.append(f"case:{shown(name)}~{meant}" if meant and meant not in names else f"new:{shown(name)}")
         return found
 
     def note_values(self, row: Mapping[str, Any], typed: bool) -> list[str]:
         """What is odd about a row's values: `null:<field>` without one, and when typed (CSV has texts only) `type:<field>`."""
         found = []
-        for name, types in self.types.items():
+        for name in self.declared.types:
             value = row.get(name)
             if value is None or value == "":
                 found.append(f"null:{name}")
-            elif typed and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
+            elif typed and self.declared.is_odd(name, value):
                 found.append(f"type:{name}")
         return found
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]", "", name).lower()
 
 
 def counted(notes: Mapping[tuple[str, ...], int]) -> Counter[str]:

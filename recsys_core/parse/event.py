@@ -11,14 +11,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from difflib import get_close_matches
-from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from recsys_core.events import EVENT_TYPES
 from recsys_core.lake import canonical_json
 from recsys_core.landing_schema import EVENT_FIELDS
+from recsys_core.parse.drift import MAX_NEW_FIELDS, Declared, shown
 from recsys_core.parse.pii import mask
 from recsys_core.parse.rules import RULES, Fault
 from recsys_core.parse.values import identifier, micros, moment, number, price, text
@@ -30,8 +29,6 @@ ONE_DAY = timedelta(days=1)
 LATE_DAYS = 3
 SKEW = timedelta(minutes=10)
 MAX_EXTRA_BYTES = 4096
-# So many names of undeclared fields are told apart in one file; a field name is cut to this many characters.
-MAX_NEW_FIELDS, MAX_FIELD_NAME = 64, 64
 NO_USER = frozenset(("", "null", "undefined", "none", "nan", "0"))
 NO_ITEM = frozenset(("", "null", "undefined", "none", "nan"))
 DAYPARTS = ("night", "morning", "afternoon", "evening")
@@ -39,16 +36,7 @@ DEAD_CLOCKS = (date(1970, 1, 1), date(2000, 1, 1))
 _ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 _CODE = re.compile("[a-z][a-z0-9_]{0,39}")
 FIELDS = frozenset(f.name for f in EVENT_FIELDS)
-_REQUIRED = frozenset(f.name for f in EVENT_FIELDS if f.required)
-_JSON_TYPES: dict[str, tuple[type, ...]] = {
-    "string": (str,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "timestamp": (str, int, float),
-    "strings": (list,),
-    "object": (dict, str),
-}
-_TYPES = {f.name: _JSON_TYPES[f.type] for f in EVENT_FIELDS}
+_DECLARED = Declared(EVENT_FIELDS)
 
 
 @dataclass(frozen=True)
@@ -290,37 +278,15 @@ def _masked_deep(value: Any) -> Any:
     return [_masked_deep(v) for v in value] if isinstance(value, list) else value
 
 
-@lru_cache(maxsize=4096)
-def meant(name: str) -> str | None:
-    """The declared field that an undeclared name is likely to stand for: equal but for case and separators, or nearly a required one.
-
-    >>> meant("User_Id"), meant("eventtype"), meant("evnt_type"), meant("colour")
-    ('user_id', 'event_type', 'event_type', None)
-    """
-    plain = re.sub(r"[\W_]", "", name).lower()
-    for known in sorted(FIELDS):
-        if known.replace("_", "") == plain:
-            return known
-    close = get_close_matches(name.lower(), sorted(_REQUIRED), 1, 0.88)
-    return close[0] if close else None
-
-
 def note_fields(row: Mapping[str, Any], fields: Counter[str]) -> None:
     """Count what an object's fields look like: undeclared names, names that stand for a declared one that is not there, strange types."""
     for name, value in row.items():
-        crowded = len(fields) >= MAX_NEW_FIELDS
         if name in FIELDS:
-            types = _TYPES[name]
-            if value is not None and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
+            if _DECLARED.is_odd(name, value):
                 fields[f"type:{name}"] += 1
-        elif crowded and f"new:{name}" not in fields and not any(n.startswith(f"case:{name}~") for n in fields):
+        elif len(fields) >= MAX_NEW_FIELDS and f"new:{name}" not in fields and not any(n.startswith(f"case:{name}~") for n in fields):
             fields["new:(others)"] += 1
-        elif (known := meant(name[:MAX_FIELD_NAME])) and known not in row:
+        elif (known := _DECLARED.meant(name)) and known not in row:
             fields[f"case:{shown(name)}~{known}"] += 1
         else:
             fields[f"new:{shown(name)}"] += 1
-
-
-def shown(name: str) -> str:
-    """A field name that can be printed and is not long."""
-    return "".join(c if c.isprintable() else "?" for c in name[:MAX_FIELD_NAME]).encode("utf-8", "replace").decode()

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from zoneinfo import ZoneInfo
+
+from recsys_core.parse.rules import Fault
+from recsys_core.parse.values import moment
 
 
 class SourceError(ValueError):
@@ -115,12 +119,23 @@ class Source:
     time_zone_of_naive_ts: str | None = None
     expected_reasons: tuple[str, ...] = ()
 
-    def outcomes(self, raw: Raw) -> Iterator[Outcome]:
-        """What a raw record becomes; a refusal that ends its conversion is the last."""
+    def outcomes(self, raw: Raw, time_zone: str = "UTC") -> Iterator[Outcome]:
+        """What a raw record becomes on nights of a time zone; a refusal that ends its conversion is the last."""
         if raw.kind == "refused":
             yield raw.value
             return
         try:
-            yield from self.convert(raw)
+            for outcome in self.convert(raw):
+                yield self._on_local_night(outcome, time_zone) if isinstance(outcome, Event) and time_zone != "UTC" else outcome
         except Refusal as refusal:
             yield refusal
+
+    def _on_local_night(self, event: Event, time_zone: str) -> Event:
+        """An event of which nobody says when it was received, on the local day on which it happened; conversions tell the day in UTC."""
+        if isinstance(event.row, bytes) or event.row.get("received_ts"):
+            return event
+        naive = ZoneInfo(self.time_zone_of_naive_ts) if self.time_zone_of_naive_ts else None
+        try:
+            return Event(moment(event.row.get("ts"), naive, []).astimezone(ZoneInfo(time_zone)).date(), event.row)
+        except (Fault, OverflowError):
+            return event

@@ -147,7 +147,7 @@ def _judged(judge: _Judge, reader: Source, raw: Raw, start: date | None, end: da
     found = judge.found
     found.rows_read += raw.kind not in MADE_UP
     judge.lines += raw.kind not in MADE_UP
-    for outcome in reader.outcomes(raw):
+    for outcome in reader.outcomes(raw, judge.time_zone):
         wanted = in_range(outcome.ds, None if isinstance(outcome, (Item, Identity)) else start, end)
         if isinstance(outcome, (Night, Identity)):
             found.identities += wanted and isinstance(outcome, Identity)

@@ -194,6 +194,7 @@ def land(
     start: date | None = None,
     end: date | None = None,
     progress: Callable[[int], None] | None = None,
+    time_zone: str = "UTC",
 ) -> LandReport:
     """A report of the rows read, landed and refused, after the raw files at `input` have become partitions below `landing`.
 
@@ -201,7 +202,7 @@ def land(
     `items/ds=D/…` and `categories/ds=D/…`, `identity/ds=D/…` (each pair once, on its first day), `_refused/…` (that of the landing before
     is replaced or removed) and `_source.json`. Nothing is written unless all of the input was readable. Landing a night again replaces
     its file. Lines wait in temporary files (TMPDIR says where), so that memory grows with items and identities, not with events.
-    `progress` is called with the rows read so far. Raises SourceError.
+    `progress` is called with the rows read so far; `time_zone` cuts the nights. Raises SourceError.
     """
     path = Path(input)
     reader = chosen(source, path, start, end)
@@ -214,7 +215,7 @@ def land(
         for raw in reader.read(path):
             if raw.kind == "file_refused":
                 raise raw.value
-            found.add(raw, reader.outcomes(raw))
+            found.add(raw, reader.outcomes(raw, time_zone))
             if raw.kind not in MADE_UP:
                 read += 1
                 if progress and read % PROGRESS_EVERY == 0:

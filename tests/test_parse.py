@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import re
+from collections import Counter
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
@@ -15,12 +16,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import recsys_core.parse as package
-from recsys_core.parse import RULES, Fault, ParseJob, parsed_rows
-from recsys_core.parse.rawlines import lines, objects
+from recsys_core.parse import RULES, EventParser, Fault, ParseJob, parsed_rows
+from recsys_core.parse.files import FileParser
+from recsys_core.parse.rawlines import BOM, lines, objects
 from recsys_core.parse.values import identifier, moment, number, price, text
 from recsys_core.privacy import user_key
 
@@ -321,11 +323,29 @@ def test_any_object_comes_back_as_it_was_written(value: Any) -> None:
     assert [(f.value, f.fault) for f in found] == [(row, None)] or found[0].repairs == ("surrogate",)
 
 
-@given(st.binary(max_size=200))
-def test_no_bytes_break_the_parser_and_each_object_gets_one_verdict(data: bytes) -> None:
-    rows = parsed(data + b"\n")
-    assert rows[-1]["verdict"] == "file"
-    assert rows[-1]["reason"] or rows[-1]["objects"] == len(rows) - 1
+# Bytes that are nearly good lines: pieces of them, spoilt, glued, cut and mixed with any bytes.
+PIECES = st.one_of(
+    st.binary(max_size=12),
+    st.sampled_from(
+        [LINE, LINE[:-1], LINE[: len(LINE) // 2], b"\n", b"\r\n", b"{", b"}", b"[", b"]", b'"', b",", b":", b"\\u0000", b"\xff", BOM]
+    ),
+    st.sampled_from(
+        [b'"event_id":', b'"user_id":', b'"ts":', b'"price":1e999', b'"text":"\\ud800"', b"null", b"1.5", "用户".encode(), b"NaN"]
+    ),
+)
+
+
+@settings(max_examples=10_000, deadline=None)
+@given(st.lists(PIECES, max_size=8).map(b"".join), st.booleans())
+def test_no_bytes_break_the_parser_and_the_balance_is_always_exact(data: bytes, zipped: bool) -> None:
+    reader = FileParser(EventParser(job()), FILE, DAY)
+    rows: Counter[str] = Counter()
+    for batch in reader.batches(lambda: io.BytesIO(gzip.compress(data, 1) if zipped else data)):
+        rows.update(batch.column("verdict").to_pylist())
+    counts = reader.counts
+    assert reader.refused is None or RULES[reader.refused][0] == "refused"
+    assert counts["objects"] == counts["good"] + counts["repaired"] + counts["quarantined"]
+    assert (rows["event"] + rows["beside"], rows["quarantine"]) == (counts["good"] + counts["repaired"], counts["quarantined"])
 
 
 @given(st.text() | st.integers() | st.floats() | st.lists(st.integers()))

@@ -29,8 +29,8 @@ class BotRule:
     regular_bits: float = 1.0
 
 
-def bots(crowd: DataFrame, rule: BotRule, capped: set[tuple[str, dt.date]]) -> set[tuple[str, dt.date]]:
-    """(user, day) that are bots among the events of users with `rule.min_events` and more; whoever was `capped` is one.
+def bots(crowd: DataFrame, rule: BotRule, crowded: set[tuple[str, dt.date]]) -> set[tuple[str, dt.date]]:
+    """(user, day) that are bots among the events of users with `rule.min_events` and more, and those `crowded`, who reached the cap.
 
     entropy = −Σ p·log₂ p over the distinct pauses, p being a pause's share of all pauses (Shannon 1948).
     """
@@ -44,4 +44,4 @@ def bots(crowd: DataFrame, rule: BotRule, capped: set[tuple[str, dt.date]]) -> s
     entropy = F.log2(total) - F.sum(n * F.log2(n)) / total
     regular = each.groupBy("user_key", "ds").agg(total.alias("pauses"), F.round(entropy, 6).alias("bits"))
     regular = regular.where((F.col("pauses") >= rule.min_events - 1) & (F.col("bits") < rule.regular_bits)).select("user_key", "ds")
-    return capped | {(r["user_key"], r["ds"]) for r in fast.union(regular).distinct().collect()}
+    return crowded | {(r["user_key"], r["ds"]) for r in fast.union(regular).distinct().collect()}

@@ -82,25 +82,9 @@ def cleaned(rows: DataFrame, files: Sequence[Row], job: ParseJob, rule: BotRule,
         few = F.broadcast(repeats) if n <= _BROADCAST_ROWS else repeats
         kept = events.join(few.select("file_no", "byte_offset"), ["file_no", "byte_offset"], "left_anti")
     # Nobody has more events in the night than the busiest user of each file together: often that alone says that nobody is busy.
-    most = sum(json.loads(f["note"])["most"] for f in files if f["reason"] is None)
-    busy = _busy(kept, rule.min_events) if most >= rule.min_events else {}
-    flags = F.array().cast("array<string>")
-    if busy:
-        crowd = kept.join(F.broadcast(_frame(rows, busy)), ["user_key", "ds"], "left_semi")
-        crowded = {who for who, n in busy.items() if n > job.daily_cap}
-        if crowded:
-            order = Window.partitionBy("user_key", "ds").orderBy("event_ts", "event_id")
-            beyond = crowd.withColumn("_place", F.row_number().over(order)).where(F.col("_place") > job.daily_cap)
-            beyond = beyond.withColumn("conflict", F.lit(False))
-            dropped["capped"] = _dropped(beyond, job.night)
-            kept = kept.join(beyond.select("file_no", "byte_offset"), ["file_no", "byte_offset"], "left_anti")
-        if found := bots(crowd, rule, crowded):
-            flagged = kept.join(F.broadcast(_frame(rows, found)), ["user_key", "ds"], "left_semi").where(F.col("ds") == night)
-            dropped["bot"] = _dropped(flagged.withColumn("conflict", F.lit(False)), job.night)
-            known = _frame(rows, found).withColumn("_bot", F.array(F.lit("bot")))
-            kept = kept.join(F.broadcast(known), ["user_key", "ds"], "left")
-            flags = F.coalesce("_bot", flags)
-    kept = kept.withColumn("repairs", F.array_sort(F.array_union("repairs", flags))) if busy else kept
+    if sum(json.loads(f["note"])["most"] for f in files if f["reason"] is None) >= rule.min_events:
+        kept, found = _without_excess(kept, job, rule)
+        dropped |= found
     refused = rows.where((F.col("verdict") == "quarantine") & (F.col("partition") == night))
     users = rows.where(F.col("verdict") == "user").select("user_key", F.col("note").alias("user_id")).distinct()
     made = Cleaned(
@@ -112,6 +96,29 @@ def cleaned(rows: DataFrame, files: Sequence[Row], job: ParseJob, rule: BotRule,
     )
     _count(made, files, job, dropped)
     return made
+
+
+def _without_excess(events: DataFrame, job: ParseJob, rule: BotRule) -> tuple[DataFrame, dict[str, list[Row]]]:
+    """(the events within the cap, those of bots with the code `bot`; what was dropped or flagged by file, as `_dropped` counts it)."""
+    busy = _busy(events, rule.min_events)
+    counts: dict[str, list[Row]] = {}
+    if not busy:
+        return events, counts
+    crowd = events.join(F.broadcast(_frame(events, busy)), ["user_key", "ds"], "left_semi")
+    kept = events
+    if max(busy.values()) > job.daily_cap:
+        order = Window.partitionBy("user_key", "ds").orderBy("event_ts", "event_id")
+        beyond = crowd.withColumn("_place", F.row_number().over(order)).where(F.col("_place") > job.daily_cap)
+        counts["capped"] = _dropped(beyond.withColumn("conflict", F.lit(False)), job.night)
+        kept = events.join(beyond.select("file_no", "byte_offset"), ["file_no", "byte_offset"], "left_anti")
+    # Of one file no more than the cap was let through: who has as many as that had them, or more.
+    if found := bots(crowd, rule, {who for who, n in busy.items() if n >= job.daily_cap}):
+        machines = F.broadcast(_frame(events, found).withColumn("_bot", F.array(F.lit("bot"))))
+        flagged = kept.join(machines, ["user_key", "ds"], "left_semi").where(F.col("ds") == F.lit(job.night))
+        counts["bot"] = _dropped(flagged.withColumn("conflict", F.lit(False)), job.night)
+        codes = F.array_union("repairs", F.coalesce("_bot", F.array().cast("array<string>")))
+        kept = kept.join(machines, ["user_key", "ds"], "left").withColumn("repairs", F.array_sort(codes)).drop("_bot")
+    return kept, counts
 
 
 def _repeats(events: DataFrame) -> DataFrame:

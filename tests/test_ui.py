@@ -15,15 +15,20 @@ from collections.abc import Iterator
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import duckdb
 import pytest
 
 from dags.launcher import descendants, processes
+from jobs.runner import Runner
+from jobs.settings import Settings
 from recsys_core.tables import TABLES
 from recsys_core.warehouse import connect
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 REPO = Path(__file__).resolve().parent.parent
 CHROMIUM = shutil.which("chromium")
@@ -53,7 +58,7 @@ class Site:
         self.folder = folder
         self.home = folder / "airflow"
         self.warehouse = folder / "warehouse.duckdb"
-        settings = {
+        self.settings = {
             "LANDING": folder / "landing",
             "LAKE": folder / "lake",
             "WAREHOUSE": f"duckdb:///{self.warehouse}",
@@ -62,7 +67,7 @@ class Site:
             "SPARK_MASTER": "local[2]",
         }
         file = folder / "settings.env"
-        file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+        file.write_text("".join(f"{name}={value}\n" for name, value in self.settings.items()))
         self.env = os.environ | {"AIRFLOW_HOME": str(self.home), "AIRFLOW_PORT": str(self.port), "SETTINGS_FILE": str(file)}
 
     def call(self, *argv: str, wanted: int = 0) -> str:
@@ -203,7 +208,7 @@ def test_a_night_chosen_in_the_form_is_built(site: Site, page: Any) -> None:
     assert f"{NIGHTS[0]} is over and landed" in site.logs(run)  # a line of the job's own, streamed into the task log
 
 
-def test_a_backfill_builds_both_ends_of_its_range(site: Site) -> None:
+def test_a_backfill_builds_both_ends_of_its_range(site: Site, spark: SparkSession) -> None:
     site.call("-m", "airflow", "backfill", "create", "--dag-id", "nightly", "--from-date", NIGHTS[1], "--to-date", NIGHTS[2])
     runs = {run["run_id"]: run["logical_date"][:10] for run in site.runs() if run["run_id"].startswith("backfill__")}
     assert sorted(runs.values()) == NIGHTS[1:]
@@ -211,13 +216,15 @@ def test_a_backfill_builds_both_ends_of_its_range(site: Site) -> None:
     with duckdb.connect(str(site.warehouse), read_only=True) as db:
         rows = db.sql("SELECT ds::VARCHAR, string_agg(DISTINCT trigger) FROM publication WHERE is_live GROUP BY ds ORDER BY ds").fetchall()
     assert rows == [(NIGHTS[0], "manual"), (NIGHTS[1], "backfill"), (NIGHTS[2], "backfill")]
-    # The same nights from the command line, in a place of their own, give the same rows.
+    # The same nights in one process, in a place of their own, give the same rows.
     other = f"duckdb:///{site.folder / 'other.duckdb'}"
-    site.call("-m", "jobs", "nights", "--from", NIGHTS[0], "--to", NIGHTS[2], "--lake", str(site.folder / "other"), "--warehouse", other)
-    with connect(f"duckdb:///{site.warehouse}") as by_airflow, connect(other) as by_command:
+    places = site.settings | {"LAKE": str(site.folder / "other"), "WAREHOUSE": other}
+    runner = Runner(Settings.model_validate({name.lower(): str(value) for name, value in places.items()}), lambda _: None)
+    runner.nights(date.fromisoformat(NIGHTS[0]), date.fromisoformat(NIGHTS[2]))
+    with connect(f"duckdb:///{site.warehouse}") as by_airflow, connect(other) as at_once:
         for table in [t for t in TABLES.values() if t.warehouse and t.by_night and t.name != "publication"]:
             for night in map(date.fromisoformat, NIGHTS):
-                assert by_airflow.checksum(table.name, night) == by_command.checksum(table.name, night), (table.name, night)
+                assert by_airflow.checksum(table.name, night) == at_once.checksum(table.name, night), (table.name, night)
 
 
 def test_training_registers_a_version_for_the_next_night(site: Site) -> None:

@@ -118,10 +118,10 @@ def test_late_events_give_the_night_of_on_time_delivery_in_any_order(runner: Cal
         shuffled = on_time.copy()
         draw.shuffle(shuffled)
         land(root, {DAY: {"b.jsonl": shuffled[:200], "a.jsonl": shuffled[200:]}})
-        runner(root=root).nights(DAY, DAY, FACTS)
+        runner(root=root).nights(DAY, DAY, FACTS if name == "forward" else ("clean",))
         for day in days:
             land(root, {DAY + day * ONE_DAY: deliveries[DAY + day * ONE_DAY]})
-            if day == days[2]:
+            if name == "forward" and day == 3:
                 planned = list(runner(root=root).plan(DAY, DAY))
                 assert any(p.startswith(f"{DAY} clean: stale: inputs changed (events/ds=") for p in planned), planned
                 assert any(p.startswith(f"{DAY} aggregate: stale") for p in planned)

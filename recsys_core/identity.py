@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from recsys_core.parse.event import NO_USER
-from recsys_core.parse.rawlines import BOM, lines, objects
+from recsys_core.parse.rawlines import lines, objects_at
 from recsys_core.parse.rules import Fault
 from recsys_core.parse.values import identifier
 from recsys_core.quality import FileLedger
@@ -112,14 +112,10 @@ def _file(root: str, file: str, sha256: str, read: Reader) -> _Rows:
 
 
 def _line(found: _Rows, offset: int, line: bytes, read: Reader) -> None:
-    before: tuple[str, ...] = ()
-    if offset == 0 and line.startswith(BOM):
-        offset, line, before = len(BOM), line[len(BOM) :], ("bom",)
-    if not line.strip(b" \t\r"):
-        found.blank += 1
-        return
-    for thing in objects(line.rstrip(b"\r")):
-        repairs = [*before, *thing.repairs]
+    things = objects_at(offset, line)
+    found.blank += things is None
+    for thing in things or ():
+        repairs = list(thing.repairs)
         code, name = thing.fault, None
         if thing.value is not None:
             try:
@@ -129,7 +125,7 @@ def _line(found: _Rows, offset: int, line: bytes, read: Reader) -> None:
             except Fault as fault:
                 code, name = fault.code, fault.field
         raw = base64.b64encode(thing.raw).decode()
-        refused = {"byte_offset": offset + thing.offset, "reason": code, "field": name, "raw_base64": raw, "repairs": sorted(set(repairs))}
+        refused = {"byte_offset": thing.offset, "reason": code, "field": name, "raw_base64": raw, "repairs": sorted(set(repairs))}
         found.refused.append(refused)
 
 

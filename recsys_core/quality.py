@@ -63,11 +63,6 @@ class FileLedger:
     by_reason: Counter[str] = field(default_factory=Counter)
     fields: Counter[str] = field(default_factory=Counter)
 
-    @property
-    def balance(self) -> int:
-        """Objects that nobody accounts for; 0 when all is well."""
-        return self.objects_in - self.good - self.repaired - self.quarantined
-
     def excused(self, reasons: Iterable[str]) -> int:
         """How many of the quarantined have a reason that the source declares expected."""
         return sum(self.by_reason[r] for r in set(reasons) if RULES.get(r, ("",))[0] == "quarantined")

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from recsys_core.lake import canonical_json
 from recsys_core.parse.columns import block, days, null_counts
 from recsys_core.parse.event import ONE_DAY, EventParser, note_fields
-from recsys_core.parse.rawlines import BOM, MAX_DIGITS, Found, lines, objects
+from recsys_core.parse.rawlines import MAX_DIGITS, Found, lines, objects_at
 from recsys_core.parse.rules import Fault
 from recsys_core.parse.values import micros
 from recsys_core.tables import TABLES
@@ -203,16 +203,14 @@ class FileParser:
     def _one_by_one(self, hard: Sequence[tuple[int, bytes]]) -> Iterator[pa.RecordBatch]:
         kept: dict[str, list[dict[str, Any]]] = {"event": [], "beside": [], "quarantine": []}
         for offset, line in sorted(hard):
-            before: tuple[str, ...] = ()
-            if offset == 0 and line.startswith(BOM):
-                offset, line, before = len(BOM), line[len(BOM) :], ("bom",)
-            if not line.strip(b" \t\r"):
+            things = objects_at(offset, line)
+            if things is None:
                 self.by_reason["blank_line"] += 1
                 continue
-            for found in objects(line.rstrip(b"\r")):
-                verdict, row = self._verdict(found, before)
+            for found in things:
+                verdict, row = self._verdict(found)
                 if verdict:
-                    kept[verdict].append(row | {"byte_offset": offset + found.offset})
+                    kept[verdict].append(row | {"byte_offset": found.offset})
             for verdict, rows in kept.items():
                 if len(rows) >= BATCH_ROWS:
                     yield self._rows(verdict, rows)
@@ -225,11 +223,11 @@ class FileParser:
         names = {name for row in rows for name in row} & set(PARSED_SCHEMA.names)
         return self._batch(verdict, len(rows), **{n: [r.get(n) for r in rows] for n in names})
 
-    def _verdict(self, found: Found, before: tuple[str, ...]) -> tuple[str | None, dict[str, Any]]:
+    def _verdict(self, found: Found) -> tuple[str | None, dict[str, Any]]:
         """(event, beside, quarantine or None for what is only counted, the row)."""
         self.counts["objects"] += 1
         code, field, row = found.fault, None, None
-        mended = before + found.repairs
+        mended = found.repairs
         if found.value is not None:
             try:
                 row = self.parser.event(found.value, self.partition, mended)

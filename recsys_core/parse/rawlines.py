@@ -121,6 +121,19 @@ def objects(line: bytes) -> Iterator[Found]:
         yield Found(0, line, value, None)
 
 
+def objects_at(offset: int, line: bytes) -> Iterator[Found] | None:
+    """The objects of a delivered line that begins at a byte of its file, placed in the file; None of a blank line.
+
+    A byte-order mark before the file's first line and a carriage return at the end are no part of it.
+    """
+    before: tuple[str, ...] = ()
+    if offset == 0 and line.startswith(BOM):
+        offset, line, before = len(BOM), line[len(BOM) :], ("bom",)
+    if not line.strip(b" \t\r"):
+        return None
+    return (f._replace(offset=offset + f.offset, repairs=before + f.repairs) for f in objects(line.rstrip(b"\r")))
+
+
 def inexact(line: bytes, value: dict[str, Any]) -> bool:
     """Whether a number of the line may have lost digits: orjson reads whole numbers beyond 64 bits as floats, and floats of any length."""
     long = len(line) > MAX_DIGITS

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from threading import Lock
+
 import numpy as np
 
 from recsys_core.lake import Lake, LakeError
 
 
 class VectorStore:
-    """Looks up vectors of one embedding space; each partition is read once per process.
+    """Looks up vectors of one embedding space, for several threads; each partition is read once per process.
 
     A vector follows from its text alone, so which night wrote it does not matter.
     """
 
     def __init__(self, lake: Lake, space: str) -> None:
         self.lake, self.space = lake, space
+        self._lock = Lock()
         self._runs: set[str] = set()
         self._row_of: dict[str, tuple[int, int]] = {}
         self._blocks: list[np.ndarray] = []
@@ -37,8 +40,9 @@ class VectorStore:
 
     def get(self, hashes: list[str]) -> np.ndarray:
         """Unit vectors, float32 of shape (len(hashes), dimensions); LakeError when one is missing."""
-        if any(h not in self._row_of for h in hashes):
-            self.refresh()
+        with self._lock:
+            if any(h not in self._row_of for h in hashes):
+                self.refresh()
         missing = [h for h in hashes if h not in self._row_of]
         if missing:
             raise LakeError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -421,3 +424,34 @@ def test_landing_declares_its_source(tmp_path: Path) -> None:
     (tmp_path / "_source.json").write_text("{")
     with pytest.raises(LakeError, match=r"_source.json is not JSON"):
         landing.source()
+
+
+# -- files that are neither many nor lost ------------------------------------------------------------------------------------------
+def test_a_small_partition_has_few_files_however_many_tasks_wrote_it(lake: Lake, spark: SparkSession) -> None:
+    names = [f"i{n:03}" for n in range(100)]
+    rows = items(*({"item_id": n} for n in names))
+    before = str(spark.conf.get("spark.sql.shuffle.partitions"))
+    spark.conf.set("spark.sql.shuffle.partitions", "9")
+    try:
+        made = lake.write("item", D, spark.createDataFrame(rows).repartition(9), STAMP)
+    finally:
+        spark.conf.set("spark.sql.shuffle.partitions", before)
+    folder = made.files[0].rpartition("/")[0]
+    assert len(made.files) == 4
+    assert [n for n in lake.names(folder) if n.endswith(".parquet")] == [f.rpartition("/")[2] for f in made.files]
+    assert made.bytes == sum(lake.fs.size(lake.path(f)) for f in made.files)
+    assert sorted(lake.read("item", [D])["item_id"].to_pylist()) == names
+    assert made.checksum == lake.write("item", D, rows, STAMP).checksum
+    assert [len(lake.write("item", D, spark.createDataFrame(rows).repartition(n), STAMP).files) for n in (1, 3)] == [1, 3]
+
+
+def test_a_full_disk_is_named_and_leaves_the_old_partition_live(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake.write("item", D, ROWS, STAMP)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pq, "write_table", full)
+    with pytest.raises(LakeError, match=r"item/ds=2026-03-02: No space left on device: free space there and run again"):
+        lake.write("item", D, items({"item_id": "new"}), STAMP)
+    assert lake.read("item", [D]).equals(ROWS)

@@ -6,6 +6,7 @@ import datetime as dt
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from recsys_core.catalogue.files import FileContents, Row, Said, decoded, encoded, read
@@ -68,24 +69,28 @@ class History:
 
 
 class Remembered:
-    """The histories used last, up to `limit` bytes, the newest in any case."""
+    """The histories used last, up to `limit` bytes, the newest in any case; for several threads."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self._lock = Lock()
         self._found: OrderedDict[str, tuple[int, History]] = OrderedDict()
 
     def get(self, key: str) -> History | None:
         """A history by the digest of all that went into it."""
-        if key not in self._found:
-            return None
-        self._found.move_to_end(key)
-        return self._found[key][1]
+        with self._lock:
+            if key not in self._found:
+                return None
+            self._found.move_to_end(key)
+            return self._found[key][1]
 
     def put(self, key: str, history: History) -> None:
         """Keep a history, and let go of the ones not used for longest."""
-        self._found[key] = (history.size, history)
-        while len(self._found) > 1 and sum(size for size, _ in self._found.values()) > self.limit:
-            self._found.popitem(last=False)
+        size = history.size
+        with self._lock:
+            self._found[key] = (size, history)
+            while len(self._found) > 1 and sum(held for held, _ in self._found.values()) > self.limit:
+                self._found.popitem(last=False)
 
 
 _REMEMBERED: dict[str, Remembered] = {}

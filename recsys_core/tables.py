@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from recsys_core.columns import COLUMNS
@@ -51,12 +53,16 @@ _POSTGRES = {
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: `type` is one of the names listed at COLUMNS."""
+    """A column of a table: `type` is one of the names listed at COLUMNS.
+
+    fill  SQL literal that rows published before the column existed get, for a column that holds no nulls ('' = there is none)
+    """
 
     name: str
     type: str
     doc: str
     nullable: bool
+    fill: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,9 +120,19 @@ class Table:
         return f"CREATE TABLE IF NOT EXISTS {name or self.name} (\n    " + ",\n    ".join(lines) + "\n);"
 
 
-def _table(name: str, doc: str, key: str, columns: str, where: str = "lake warehouse", unique: str = "", partition: str = "ds") -> Table:
-    """Build a Table from space-separated column names; a '?' behind a name makes it nullable."""
-    cols = tuple(Column(c.rstrip("?"), *COLUMNS[c.rstrip("?")], c.endswith("?")) for c in columns.split())
+def _table(
+    name: str,
+    doc: str,
+    key: str,
+    columns: str,
+    where: str = "lake warehouse",
+    unique: str = "",
+    partition: str = "ds",
+    fill: Mapping[str, str] = MappingProxyType({}),
+) -> Table:
+    """Build a Table from space-separated column names; a '?' behind a name makes it nullable, `fill` is by column."""
+    names = [c.rstrip("?") for c in columns.split()]
+    cols = tuple(Column(n, *COLUMNS[n], c.endswith("?"), fill.get(n, "")) for n, c in zip(names, columns.split(), strict=True))
     return Table(
         name,
         doc,

@@ -6,7 +6,6 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import Any
 
-import psycopg
 import pytest
 
 from recsys_core.tables import tables_sql
@@ -231,51 +230,3 @@ def test_views_show_the_last_night(warehouse: Warehouse) -> None:
     profiles = warehouse.query("SELECT user_key, top_label_en FROM user_profile_now ORDER BY user_key").to_pylist()
     assert picked(profiles, "user_key", "top_label_en") == [("u1", "games"), ("u2", None), ("u3", None)]
     assert warehouse.query("SELECT count(*) AS n FROM published_status WHERE age_days < 1").to_pylist() == [{"n": 0}]
-
-
-@pytest.fixture
-def roles(postgres_db: str) -> Iterator[dict[str, str]]:
-    """URLs of a loader and a reader of a published warehouse; roles are the server's, so they are dropped again."""
-    with connect(postgres_db) as warehouse:
-        warehouse.publish_nights(shop()[:2], models(train_to=DAY - 20 * ONE))
-    with psycopg.connect(postgres_db, autocommit=True) as owner:
-        owner.execute((SQL / "roles.sql").read_text(encoding="utf-8"))
-        owner.execute((SQL / "roles.sql").read_text(encoding="utf-8"))  # it can be run again
-        owner.execute("CREATE ROLE lisa LOGIN IN ROLE nightly_loader; CREATE ROLE rita LOGIN IN ROLE nightly_reader")
-        yield {
-            "loader": postgres_db.replace("pg@", "lisa@"),
-            "reader": postgres_db.replace("pg@", "rita@") + "?options=-csearch_path%3Dpublished",
-        }
-        owner.execute("DROP OWNED BY nightly_owner, nightly_loader, nightly_reader")
-        owner.execute("DROP ROLE lisa, rita, nightly_owner, nightly_loader, nightly_reader")
-
-
-def test_the_reader_asks_the_six_questions_and_nothing_else(roles: dict[str, str]) -> None:
-    values = {"user_key": "u1", "ds": DAY, "time_zone": "UTC", "topic_id": 1, "metric": "recall", "k": 10}
-    with connect(roles["reader"]) as warehouse:
-        answers = [warehouse.query(path.read_text(encoding="utf-8"), values).num_rows for path in QUESTIONS]
-        assert answers == [4, 4, 2, 2, 3, 4]
-        # The command line knows only text.
-        texts = {name: str(value) for name, value in values.items()}
-        assert [warehouse.query(path.read_text(encoding="utf-8"), texts).num_rows for path in QUESTIONS] == answers
-        assert set(warehouse.live(DAY)) == set(shop()[1].tables)
-    forbidden = """SELECT * FROM public.user_interest; SELECT * FROM public.erasure_request;
-        DELETE FROM published.user_topn; UPDATE published.topic SET label_en = 'x'; INSERT INTO published.topic (topic_id) VALUES (1);
-        TRUNCATE public.user_topn; DROP VIEW published.user_topn; CREATE TABLE published.mine (x int); CREATE TABLE public.mine (x int);
-        CREATE TEMP TABLE mine (x int); CREATE VIEW published.mine AS SELECT 1;
-        SET ROLE nightly_loader; SET ROLE pg; COPY published.topic TO '/tmp/x'; CREATE SCHEMA mine; SELECT pg_read_file('/etc/passwd')"""
-    with psycopg.connect(roles["reader"], autocommit=True) as reader:
-        with pytest.raises(psycopg.errors.UndefinedTable):
-            reader.execute("SELECT * FROM published.erasure_request")
-        for statement in forbidden.split(";"):
-            with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                reader.execute(statement.strip())
-
-
-def test_the_loader_publishes_and_changes_no_table(roles: dict[str, str]) -> None:
-    with connect(roles["loader"]) as warehouse:
-        assert warehouse.publish_nights(shop()[1:2], models(train_to=DAY - 20 * ONE))[DAY]["user_topn"] == 2
-    with psycopg.connect(roles["loader"], autocommit=True) as loader:
-        for statement in ("CREATE TABLE mine (x int)", "DROP TABLE user_topn", "TRUNCATE user_topn", "ALTER TABLE user_topn ADD x int"):
-            with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                loader.execute(statement)

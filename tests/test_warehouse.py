@@ -19,6 +19,7 @@ from recsys_core.lake import Lake, Stamp, checksum, empty
 from recsys_core.tables import TABLES
 from recsys_core.warehouse import MODEL_TABLES, NIGHT_TABLES, NightTables, Publication, PublishError, Source, WarehouseError, connect
 from recsys_core.warehouse import postgres as postgres_engine
+from recsys_core.warehouse.postgres_session import PostgresSession
 from recsys_core.warehouse.session import bind, stored
 
 DAY = dt.date(2024, 3, 9)
@@ -434,14 +435,6 @@ def test_a_snapshot_keeps_its_whole_old_night(postgres_db: str) -> None:
         assert [r[0] for r in reader.execute("SELECT item_id FROM user_topn")] == ["new"]
 
 
-def test_a_dead_publisher_leaves_nothing(tmp_path: Path) -> None:
-    dead = tmp_path / "w.duckdb.build-dead"
-    dead.write_bytes(b"half a file")
-    with connect(f"duckdb:///{tmp_path}/w.duckdb") as warehouse:
-        warehouse.publish_nights([night()], models())
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["w.duckdb", "w.duckdb.lock"]
-
-
 def test_a_table_of_another_shape_is_refused(postgres_db: str) -> None:
     with psycopg.connect(postgres_db, autocommit=True) as server:
         server.execute("CREATE TABLE user_topn (ds date, user_key text)")
@@ -488,7 +481,7 @@ def test_decimals_and_text_lists_survive_both_engines(tmp_path: Path, postgres_d
         DuckDBSession(opened).append("item", rows)
         assert checksum(stored(DuckDBSession(opened), "item", DAY), TABLES["item"].key) == checksum(rows, TABLES["item"].key)
     with postgres_engine.driver.connect(postgres_db) as connection:
-        session = postgres_engine._Connection(connection)
+        session = PostgresSession(connection)
         session.stage("item", rows)
         assert checksum(stored(session, "item", DAY), TABLES["item"].key) == checksum(rows, TABLES["item"].key)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import datetime as dt
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,18 +20,20 @@ import pyarrow as pa
 
 from recsys_core.lake import checksum
 from recsys_core.tables import TABLES
-from recsys_core.warehouse.publication import MAX_NIGHTS, MODEL_TABLES, NIGHT_TABLES, NightTables, Publication, Source
-from recsys_core.warehouse.session import SQL, PublishError, WarehouseError, answer, stored
+from recsys_core.warehouse.publication import MAX_NIGHTS, MODEL_TABLES, NIGHT_TABLES, USER_TABLES, NightTables, Publication, Source
+from recsys_core.warehouse.session import SQL, PublishError, TransientError, WarehouseError, answer, stored
 
 __all__ = [
     "MAX_NIGHTS",
     "MODEL_TABLES",
     "NIGHT_TABLES",
     "SQL",
+    "USER_TABLES",
     "NightTables",
     "Publication",
     "PublishError",
     "Source",
+    "TransientError",
     "Warehouse",
     "WarehouseError",
     "connect",
@@ -39,22 +41,48 @@ __all__ = [
 
 
 class Warehouse(ABC):
-    """A warehouse by URL; use it as a context manager or call `close`."""
+    """A warehouse by URL; use it as a context manager or call `close`.
+
+    `say` gets a line for each change of the schema, each further try, and whatever an administrator has to do. A `fence` is called once the
+    publisher's lock is held and before anything is changed: what it raises is passed on and nothing was changed.
+    """
+
+    say: Callable[[str], None]
 
     @abstractmethod
-    def ensure_schema(self) -> None:
-        """Create the tables and views that are missing."""
+    def ensure_schema(self, may_drop: bool = False) -> None:
+        """Make the tables and views as declared, keeping all rows: see `recsys_core.warehouse.migrate` for what is admitted.
+
+        Columns that are declared no more are dropped only when they may be: code of an earlier version must not undo what a later one made.
+        """
 
     @abstractmethod
-    def publish_nights(self, nights: Sequence[NightTables], models: Mapping[str, pa.Table]) -> dict[dt.date, dict[str, int]]:
+    def publish_nights(
+        self, nights: Sequence[NightTables], models: Mapping[str, pa.Table], fence: Callable[[], None] | None = None
+    ) -> dict[dt.date, dict[str, int]]:
         """Make nights (at most MAX_NIGHTS) live, all or none, and replace the model tables given; returns night → table → generation.
 
         Raises PublishError and leaves everything as it was when rows do not fit, a check finds something or a hash differs.
         """
 
     @abstractmethod
-    def publish_models(self, tables: Mapping[str, pa.Table]) -> None:
+    def publish_models(self, tables: Mapping[str, pa.Table], fence: Callable[[], None] | None = None) -> None:
         """Replace model tables (of MODEL_TABLES) whole."""
+
+    @abstractmethod
+    def erase(
+        self,
+        user_keys: Sequence[str],
+        requests: Sequence[Mapping[str, Any]],
+        input_hashes: Mapping[tuple[str, dt.date], str] | None = None,
+        fence: Callable[[], None] | None = None,
+    ) -> dict[tuple[str, dt.date], int]:
+        """Remove the rows of users from all tables, and their bytes from the files; returns (table, night) → rows removed.
+
+        In one transaction: each (table, night) that lost rows becomes a new generation under trigger `erasure`, with the hash of what is
+        left; live generations take the input hash that `input_hashes` has for them; `requests` (rows of erasure_request) replace those of
+        the same id. Done twice it finds nothing more to do. What the role may not do on PostgreSQL is said, with who has to do what.
+        """
 
     @abstractmethod
     def fetch(self, sql: str, params: Mapping[str, Any]) -> pa.Table:
@@ -69,10 +97,15 @@ class Warehouse(ABC):
         """Close what is open; the object can be used again."""
 
     def publish_night(
-        self, ds: dt.date, tables: Mapping[str, pa.Table], models: Mapping[str, pa.Table], publication: Publication
+        self,
+        ds: dt.date,
+        tables: Mapping[str, pa.Table],
+        models: Mapping[str, pa.Table],
+        publication: Publication,
+        fence: Callable[[], None] | None = None,
     ) -> dict[str, int]:
         """`publish_nights` of one night; returns table → generation."""
-        return self.publish_nights([NightTables(ds, tables, publication)], models)[ds]
+        return self.publish_nights([NightTables(ds, tables, publication)], models, fence)[ds]
 
     def query(self, sql: str, params: Mapping[str, Any] | None = None) -> pa.Table:
         """Rows of a read-only query with `:name` parameters, in the same types whatever the engine (see `answer`)."""
@@ -116,7 +149,7 @@ class _Reader:
         raise WarehouseError("this connection only reads")
 
 
-def connect(url: str) -> Warehouse:
+def connect(url: str, say: Callable[[str], None] = lambda line: None) -> Warehouse:
     """The warehouse at `duckdb:///relative/path`, `duckdb:////absolute/path` or `postgresql://user@host:port/database`.
 
     Nothing is opened before it is used. Raises WarehouseError on any other URL.
@@ -124,9 +157,9 @@ def connect(url: str) -> Warehouse:
     if url.startswith("duckdb:///") and len(url) > len("duckdb:///"):
         from recsys_core.warehouse.duckdb import DuckDBWarehouse
 
-        return DuckDBWarehouse(Path(url.removeprefix("duckdb:///")))
+        return DuckDBWarehouse(Path(url.removeprefix("duckdb:///")), say)
     if url.startswith(("postgresql://", "postgres://")):
         from recsys_core.warehouse.postgres import PostgresWarehouse
 
-        return PostgresWarehouse(url)
+        return PostgresWarehouse(url, say)
     raise WarehouseError("a warehouse is duckdb:///path/to/file.duckdb or postgresql://user@host:port/database")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys_core.lake import SchemaError, canonical_json, checksum, conform
+from recsys_core.lake import SchemaError, canonical_json, checksum, conform, empty
 from recsys_core.tables import TABLES
 from recsys_core.warehouse.session import SQL, PublishError, Session, answer, stored
 
 NIGHT_TABLES: tuple[str, ...] = tuple(t.name for t in TABLES.values() if t.warehouse and t.by_night and t.name != "publication")
+USER_TABLES: tuple[str, ...] = tuple(t.name for t in TABLES.values() if t.warehouse and "user_key" in t.names)
 MODEL_TABLES: tuple[str, ...] = ("model_version", "topic", "topic_version", "topic_lineage")
 # So many nights may share one replacement of a DuckDB file, or one transaction.
 MAX_NIGHTS = 30
@@ -94,35 +96,97 @@ def verify(session: Session, night: NightTables) -> None:
             )
 
 
-def record(session: Session, night: NightTables, rows: Mapping[str, pa.Table]) -> dict[str, int]:
-    """Write the ledger of a night: its new generation is live, the ones before are not; returns the generation of each table."""
+def record(session: Session, night: NightTables, rows: Mapping[str, pa.Table]) -> pa.Table:
+    """Write the ledger of a night: its new generation is live, the ones before are not; returns the rows written."""
+    session.run("UPDATE publication SET is_live = false WHERE ds = :ds AND is_live", {"ds": night.ds})
+    about = night.publication
+    return _written(
+        session,
+        night.ds,
+        [
+            {
+                "table_name": name,
+                "run_id": about.sources[name].run_id,
+                "row_count": rows[name].num_rows,
+                "content_hash": about.sources[name].content_hash,
+                "input_hash": about.sources[name].input_hash,
+                "event_cutoff_ts": about.event_cutoff_ts,
+                "known_cutoff_ts": about.known_cutoff_ts,
+                "model_versions": canonical_json(dict(about.sources[name].models)),
+                "trigger": about.trigger,
+            }
+            for name in NIGHT_TABLES
+        ],
+    )
+
+
+def record_erasure(session: Session, removed: Iterable[tuple[str, dt.date]], input_hashes: Mapping[tuple[str, dt.date], str]) -> pa.Table:
+    """Write the ledger of tables and nights that lost rows: a new generation each, with the hash of what is left.
+
+    Live generations take the input hash given for them. Returns the rows written.
+    """
+    written = [empty(TABLES["publication"])]
+    lost: dict[dt.date, set[str]] = {}
+    for name, ds in removed:
+        lost.setdefault(ds, set()).add(name)
+    for ds, names in sorted(lost.items()):
+        live = [r for r in stored(session, "publication", ds).to_pylist() if r["is_live"] and r["table_name"] in names]
+        for entry in live:
+            name = entry["table_name"]
+            session.run("UPDATE publication SET is_live = false WHERE ds = :ds AND table_name = :name", {"ds": ds, "name": name})
+            left = stored(session, name, ds)
+            entry |= {"row_count": left.num_rows, "content_hash": checksum(left, TABLES[name].key), "trigger": "erasure"}
+        written.append(_written(session, ds, live))
+    for (name, ds), input_hash in input_hashes.items():
+        session.run(
+            "UPDATE publication SET input_hash = :hash WHERE ds = :ds AND table_name = :name AND is_live AND input_hash <> :hash",
+            {"ds": ds, "name": name, "hash": input_hash},
+        )
+    return pa.concat_tables(written)
+
+
+def record_requests(session: Session, requests: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of erasure_request in the place of those with the same id; SchemaError when they do not fit."""
+    table = TABLES["erasure_request"]
+    for request in requests:
+        session.run("DELETE FROM erasure_request WHERE request_id = :id", {"id": request["request_id"]})
+    if requests:
+        session.append(table.name, conform(pa.Table.from_pylist([{n: r.get(n) for n in table.names} for r in requests]), table))
+
+
+def _written(session: Session, ds: dt.date, entries: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Add live generations of a night to the ledger, counted up from those that are there."""
     before = session.fetch(
-        "SELECT table_name, max(generation) AS generation FROM publication WHERE ds = :ds GROUP BY table_name", {"ds": night.ds}
+        "SELECT table_name, max(generation) AS generation FROM publication WHERE ds = :ds GROUP BY table_name", {"ds": ds}
     )
     generations = {r["table_name"]: r["generation"] for r in before.to_pylist()}
     published_at = session.fetch("SELECT current_timestamp AS at_ts", {}).column(0)[0].as_py()
-    session.run("UPDATE publication SET is_live = false WHERE ds = :ds AND is_live", {"ds": night.ds})
-    about = night.publication
-    ledger = [
-        {
-            "ds": night.ds,
-            "table_name": name,
-            "run_id": about.sources[name].run_id,
-            "generation": generations.get(name, 0) + 1,
-            "row_count": rows[name].num_rows,
-            "content_hash": about.sources[name].content_hash,
-            "input_hash": about.sources[name].input_hash,
-            "event_cutoff_ts": about.event_cutoff_ts,
-            "known_cutoff_ts": about.known_cutoff_ts,
-            "published_at": published_at,
-            "is_live": True,
-            "model_versions": canonical_json(dict(about.sources[name].models)),
-            "trigger": about.trigger,
-        }
-        for name in NIGHT_TABLES
-    ]
-    session.append("publication", pa.Table.from_pylist(ledger, schema=TABLES["publication"].arrow_schema()))
-    return {str(r["table_name"]): int(r["generation"]) for r in ledger}
+    about = {"ds": ds, "published_at": published_at, "is_live": True}
+    ledger = pa.Table.from_pylist(
+        [{**e, **about, "generation": generations.get(e["table_name"], 0) + 1} for e in entries],
+        schema=TABLES["publication"].arrow_schema(),
+    )
+    session.append("publication", ledger)
+    return ledger
+
+
+def is_recorded(session: Session, ledger: pa.Table) -> bool:
+    """Whether the ledger holds exactly these generations: whether the transaction that wrote them was committed."""
+
+    def rows(of: pa.Table) -> set[tuple[Any, ...]]:
+        about = of.select(["ds", "table_name", "generation", "run_id", "content_hash", "published_at"])
+        return {tuple(r.values()) for r in about.to_pylist()}
+
+    there = [stored(session, "publication", ds) for ds in pc.unique(ledger.column("ds")).to_pylist()]
+    return bool(there) and rows(ledger) <= rows(pa.concat_tables(there))
+
+
+def generations_of(ledger: pa.Table) -> dict[dt.date, dict[str, int]]:
+    """Night → table → generation of rows of the ledger."""
+    found: dict[dt.date, dict[str, int]] = {}
+    for row in ledger.to_pylist():
+        found.setdefault(row["ds"], {})[row["table_name"]] = row["generation"]
+    return found
 
 
 def prepared(nights: Sequence[NightTables], models: Mapping[str, pa.Table]) -> tuple[list[dict[str, pa.Table]], dict[str, pa.Table]]:

@@ -24,6 +24,10 @@ class WarehouseError(LakeError):
     """The warehouse cannot be reached, or does not fit; the message never holds a password."""
 
 
+class TransientError(WarehouseError):
+    """The server went away, or another transaction was in the way: the same again may succeed."""
+
+
 class PublishError(WarehouseError):
     """A night was refused; what was live stays live. The message names the night, the check and the first offending rows."""
 
@@ -99,17 +103,8 @@ def schema_statements(engine: str) -> list[str]:
     return [*(t.ddl(engine) for t in TABLES.values() if t.warehouse), *views]
 
 
-def make_schema(session: Session, engine: str, columns: pa.Table) -> None:
-    """Create what is missing. `columns` lists (table_name, column_name) of what is there; a table of another shape is a WarehouseError."""
-    there: dict[str, set[str]] = {}
-    for row in columns.to_pylist():
-        there.setdefault(row["table_name"], set()).add(row["column_name"])
-    odd = [t.name for t in TABLES.values() if t.warehouse and t.name in there and there[t.name] != set(t.names)]
-    if odd:
-        raise WarehouseError(
-            f"the warehouse holds {', '.join(odd)} in another shape than recsys_core/tables.py declares: "
-            "name a fresh warehouse and publish the nights again (`python -m jobs nights --jobs publish --from … --to … --force`)"
-        )
+def make_schema(session: Session, engine: str) -> None:
+    """Create the tables and views that are missing, and note the mark."""
     for statement in schema_statements(engine):
         session.run(statement, {})
     session.run(f"COMMENT ON TABLE publication IS '{schema_mark(engine)}'", {})

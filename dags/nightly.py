@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from airflow.sdk import CronDataIntervalTimetable
+from airflow.sdk import CronDataIntervalTimetable, Param
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `jobs` lies beside `dags`
 
@@ -24,6 +24,7 @@ Each run builds every table of one night `ds` and publishes them in one transact
 | many past nights | **Trigger → Backfill**, or `airflow backfill create --dag-id nightly --from-date A --to-date B`: both ends included |
 | to repeat a failed step | open the task, **Clear task** |
 | to rebuild what has not changed | **Trigger** with **Rebuild** on |
+| a past night under a model promoted since | **Trigger** with **Use current models** on; otherwise it stays under its own |
 
 - The scheduled run of the interval that starts on D builds night D. It starts at midnight UTC; any other hour would drop the last night of
   a backfill range.
@@ -34,9 +35,17 @@ Each run builds every table of one night `ds` and publishes them in one transact
 - Where data lies (`LANDING`, `LAKE`, `WAREHOUSE`) and all keys come from the settings of the machine, never from a run.
 """
 
+CURRENT_MODELS = Param(
+    False,
+    type="boolean",
+    title="Use current models",
+    description="Take the models that are valid for the night now. Off: a night that was built before stays under the models of then.",
+)
+
 dag = build_dag(
     "nightly",
     NIGHTLY,
+    flags={"use_current_models": CURRENT_MODELS},
     schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
     description="Behaviour logs of one night to interests, topics and top-N lists",
     doc_md=DOC,

@@ -19,7 +19,17 @@ from jobs import ALL, Job, stage_edges, stages
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCHER = Path(__file__).with_name("launcher.py")
 EXIT_FAILED, EXIT_USAGE, EXIT_WAIT, EXIT_ABSENT = 1, 2, 75, 99
-GRACE_S = 20.0  # between SIGTERM and SIGKILL
+GRACE_S = 3.0  # between SIGTERM and SIGKILL: a JVM needs one second to remove its temporary files, and five are promised for all
+DEFAULT_ARGS: dict[str, Any] = {
+    "owner": "nightly-interests",
+    "pool": "default_pool",
+    "retries": 2,
+    "retry_delay": timedelta(minutes=2),  # longer than the grace of a killed try
+    "poke_interval": 60,
+    "timeout": timedelta(hours=6),
+    "execution_timeout": timedelta(hours=6),
+    "do_xcom_push": False,
+}
 
 
 def night_zone() -> ZoneInfo:
@@ -67,7 +77,8 @@ class JobOperator(BaseSensorOperator):
 
     Exit code 0 is success; 75 reschedules the task, which frees its slot, until `timeout`; 99 (nothing landed for that night) skips it and
     what follows; 2, and any code in `fatal`, fails it without a retry; every other code fails the try. However the try ends (done, failed,
-    timed out, cleared, marked in the UI, its worker killed), the command's whole process tree gets SIGTERM and 20 s later SIGKILL.
+    timed out, cleared, marked in the UI, its worker killed), the command's whole process tree gets SIGTERM and, three
+    seconds later, SIGKILL.
     """
 
     template_fields = ("argv",)
@@ -158,8 +169,20 @@ READY_DOC = (
 )
 
 
-def build_dag(dag_id: str, registry: Mapping[str, Job], *, look_back_wait: timedelta = timedelta(hours=6), **kwargs: Any) -> DAG:
-    """A DAG with the task `ready` and one task per stage of `registry`, its edges from what the jobs read and write."""
+def build_dag(
+    dag_id: str,
+    registry: Mapping[str, Job],
+    *,
+    flags: Mapping[str, Param] | None = None,
+    look_back_wait: timedelta = timedelta(hours=6),
+    **kwargs: Any,
+) -> DAG:
+    """A DAG with the task `ready` and one task per stage of `registry`, its edges from what the jobs read and write.
+
+    `force` and each of `flags` (param by name) become the option of their name in the stages' commands, when they are on.
+    """
+    rebuild = Param(False, type="boolean", title="Rebuild", description="Run every job, also those whose inputs have not changed.")
+    flags = {"force": rebuild, **(flags or {})}
     dag = DAG(
         dag_id,
         params={
@@ -171,25 +194,17 @@ def build_dag(dag_id: str, registry: Mapping[str, Job], *, look_back_wait: timed
                 description="The night to build, as YYYY-MM-DD. Blank: the last night that has ended. "
                 "The logical date above plays no part in a run started by hand.",
             ),
-            "force": Param(False, type="boolean", title="Rebuild", description="Run every job, also those whose inputs have not changed."),
+            **flags,
         },
         user_defined_macros={"resolve_ds": resolve_ds, "trigger_of": trigger_of},
         render_template_as_native_obj=False,
         catchup=False,
-        default_args={
-            "owner": "nightly-interests",
-            "pool": "default_pool",
-            "retries": 2,
-            "retry_delay": timedelta(minutes=2),  # longer than the grace of a killed try
-            "poke_interval": 60,
-            "timeout": look_back_wait,
-            "execution_timeout": timedelta(hours=6),
-            "do_xcom_push": False,
-        },
+        default_args=DEFAULT_ARGS | {"timeout": look_back_wait},
         **kwargs,
     )
     night = ["--ds", "{{ resolve_ds(dag_run) }}"]
-    how = ["--trigger", "{{ trigger_of(dag_run) }}", "{{ '--force' if params.force else '' }}"]
+    words = [f"{{{{ '--{flag.replace('_', '-')}' if params.{flag} else '' }}}}" for flag in flags]
+    how = ["--trigger", "{{ trigger_of(dag_run) }}", *words]
     with dag:
         ready = JobOperator(
             task_id="ready",

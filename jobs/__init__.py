@@ -26,6 +26,7 @@ class Job:
 
     `settings` names the site settings that the rows of this job, not those of every job, follow from: changed, they make its nights stale.
     `last_line` names a function of the night whose answer is said last, as one line of JSON, whether the job ran or was up to date.
+    `together` names a function that does the job for many nights (a list) at once, which costs less than for each.
     """
 
     run: str
@@ -36,6 +37,7 @@ class Job:
     help: str
     settings: tuple[str, ...] = ()
     last_line: str | None = None
+    together: str | None = None
 
 
 NIGHTLY: dict[str, Job] = {
@@ -162,6 +164,7 @@ NIGHTLY: dict[str, Job] = {
         "python",
         "publish",
         "all warehouse tables of the night in one transaction",
+        together="jobs.publish:publish_together",
     ),
 }
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import datetime as dt
 import inspect
+import json
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -25,11 +27,15 @@ from jobs.options import (
     Night,
     check_range,
     click_type,
+    current_models_option,
     ds_option,
     force_option,
+    guard,
     jobs_option,
+    known_cutoff_option,
     range_options,
     run,
+    run_options,
     settings_of,
     settings_options,
     trigger_option,
@@ -55,6 +61,10 @@ def _job_command(name: str, job: Job) -> click.Command:
         shown = "" if parameter.default in (None, inspect.Parameter.empty) else f" [default {parameter.default}]"
         command.params.append(click.Option([f"--{parameter.name.replace('_', '-')}"], type=kind, help=text + shown))
     command.params += [force_option(), trigger_option()]
+    if name in NIGHTLY:
+        command.params.append(current_models_option())
+    if "landing" in job.reads:
+        command.params.append(known_cutoff_option())
     return command
 
 
@@ -82,7 +92,7 @@ def _night(**values: Any) -> None:
 
 def _nights(**values: Any) -> None:
     check_range(values)
-    run(values, lambda r: r.nights(values["first"], values["last"], values["jobs"], values["force"], values["trigger"]))
+    run(values, lambda r: r.nights(values["first"], values["last"], values["jobs"], values["force"], values["trigger"], values["parallel"]))
 
 
 def _training(**values: Any) -> None:
@@ -110,6 +120,60 @@ def _replay(**values: Any) -> None:
     from jobs.quality import replay
 
     run(values, lambda r: replay(r, values["ds"], values["reason"], values["trigger"]))
+
+
+def _tidy(**values: Any) -> None:
+    from recsys_core.janitor import tidy
+
+    before = dt.datetime.now(dt.UTC) - dt.timedelta(days=values["older_than"])
+
+    def work(runner: Any) -> None:
+        found = tidy(runner.lake, before, values["dry_run"])
+        for dead in found:
+            click.echo(f"{dead.what} {dead.path}: {dead.n_bytes:,} bytes, last written {dead.written_at:%Y-%m-%d %H:%M} UTC")
+        verb = "would go" if values["dry_run"] else "removed"
+        click.echo(f"{len(found)} {verb}, {sum(d.n_bytes for d in found):,} bytes; what is live, or younger, stays")
+
+    run(values, work)
+
+
+def _forget(**values: Any) -> None:
+    from jobs.erase import forget, from_inbox, ids_of
+
+    if [values["ids"] is not None, values["inbox"], values["again"]].count(True) != 1:
+        raise click.UsageError("name one of --ids FILE, --ids -, --inbox and --again")
+
+    def work(runner: Any) -> None:
+        runner.say = lambda line: click.echo(line, err=True)  # the report alone goes to standard output
+        salt = os.urandom(32)
+        if values["inbox"]:
+            report = from_inbox(runner, salt)
+        else:
+            given = values["ids"]
+            report = forget(runner, ids_of(given.read(), getattr(given, "name", "the list")) if given else (), values["again"], salt)
+        text = json.dumps(report, indent=1)
+        click.echo(text)
+        if values["report"]:
+            Path(values["report"]).write_text(text + "\n", encoding="utf-8")
+
+    run(values, work)
+
+
+def _rollback(**values: Any) -> None:
+    from jobs.train import rollback
+
+    run(values, lambda r: rollback(r, values["kind"], values["model_version"], values["reason"], r.now, values["trigger"]))
+
+
+def _migrate(**values: Any) -> None:
+    from recsys_core.warehouse import connect
+
+    def work() -> None:
+        with connect(settings_of(values, secret=False).warehouse, say=click.echo) as warehouse:
+            warehouse.ensure_schema(may_drop=True)
+        click.echo("the warehouse has the declared tables")
+
+    guard(work)
 
 
 def _ready(**values: Any) -> None:
@@ -150,17 +214,24 @@ def _others() -> dict[str, tuple[str, Callable[..., None], Callable[[], list[cli
     """Commands that are no jobs: name → (help, callback, own parameters)."""
     whole = {**stages(NIGHTLY), **stages(TRAINING)}
     return {
-        "night": ("All nightly jobs of one night.", _night, lambda: [ds_option(), jobs_option(), force_option(), trigger_option()]),
+        "night": ("All nightly jobs of one night.", _night, lambda: [ds_option(), jobs_option(), *run_options()]),
         "nights": (
             "All nightly jobs of many nights, in one process.",
             _nights,
-            lambda: [*range_options(), jobs_option(), force_option(), trigger_option()],
+            lambda: [
+                *range_options(),
+                jobs_option(),
+                *run_options(),
+                click.Option(
+                    ["--parallel"], type=click.IntRange(1, 64), default=2, show_default=True, help="nights of a Spark job at a time"
+                ),
+            ],
         ),
         "training": ("All training jobs on nights up to ds.", _training, lambda: [ds_option(), force_option()]),
         "stage": (
             "The jobs of one stage; what an Airflow task runs.",
             _stage,
-            lambda: [click.Argument(["name"], type=click.Choice(list(whole))), ds_option(), force_option(), trigger_option()],
+            lambda: [click.Argument(["name"], type=click.Choice(list(whole))), ds_option(), *run_options()],
         ),
         "ready": ("Whether a night is over and landed.", _ready, lambda: [ds_option()]),
         "accept": (
@@ -183,7 +254,39 @@ def _others() -> dict[str, tuple[str, Callable[..., None], Callable[[], list[cli
                 trigger_option(),
             ],
         ),
-        "plan": ("What would be built or rebuilt, per night and job.", _plan, lambda: range_options()),
+        "rollback": (
+            "Take a model out of use, so that new nights use the one promoted before it.",
+            _rollback,
+            lambda: [
+                click.Option(["--kind"], default="topics", show_default=True, help="what the model is for"),
+                click.Option(["--model-version"], help="the version [default the champion]"),
+                click.Option(["--reason"], required=True, callback=_not_blank, help="why, in words, for the record of promotions"),
+                trigger_option(),
+            ],
+        ),
+        "plan": (
+            "What would be built or rebuilt, per night and job.",
+            _plan,
+            lambda: [*range_options(), current_models_option(), known_cutoff_option()],
+        ),
+        "tidy": (
+            "Remove dead runs and intermediate files of the lake that are old; never what is live.",
+            _tidy,
+            lambda: [
+                click.Option(["--older-than"], type=click.FloatRange(0), default=7.0, show_default=True, help="days since the last write"),
+                click.Option(["--dry-run"], is_flag=True, help="only say what would go"),
+            ],
+        ),
+        "forget": (
+            "Erase users from delivered files, lake and warehouse; prints a report as JSON, without ids.",
+            _forget,
+            lambda: [
+                click.Option(["--ids"], type=click.File("rb"), help="file of user ids, one on each line; - for standard input"),
+                click.Option(["--inbox"], is_flag=True, help="take the files in the folder ERASURE_INBOX, and remove those that are done"),
+                click.Option(["--again"], is_flag=True, help="look again for all who were ever forgotten, and finish what was cut off"),
+                click.Option(["--report"], type=click.Path(dir_okay=False), help="write the report to a file, too"),
+            ],
+        ),
         "simulate": (
             "A shop's logs with planted truth.",
             tools.simulate,
@@ -231,6 +334,7 @@ def _others() -> dict[str, tuple[str, Callable[..., None], Callable[[], list[cli
                 click.Option(["--param"], multiple=True, metavar="NAME=VALUE", help="a parameter of the query; may be given several times"),
             ],
         ),
+        "migrate": ("Bring the warehouse to the declared tables; what was published stays.", _migrate, list),
         "report": ("The HTML page of a published night.", tools.report, lambda: [ds_option()]),
         "generate": ("Write the generated files again: DDL, table list, schemas.", tools.generate, list),
     }

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import pyarrow as pa
 
-from jobs.runner import Night
+from jobs.as_of import end_of, known_cutoff
+from jobs.runner import Night, ParameterError
 from recsys_core.tables import TABLES
 
 if TYPE_CHECKING:
@@ -31,15 +32,18 @@ def clean(
     """Accepted events, refused lines, the catalogue and the ledger, from the landing partitions of the day before to three days after."""
     from recsys_core.bots import BotRule
     from recsys_core.catalogue import catalogue_as_of
+    from recsys_core.erasure import erased
     from recsys_core.events_of_night import cleaned, parsed, rows_of
     from recsys_core.identity import identities_as_of
     from recsys_core.quality import landing_file_rows
 
     landing, source = night.landing, night.landing.source()
-    delivery, known = landing.delivery(night.ds), identities_as_of(landing, night.ds)
+    delivery, known = landing.delivery(night.ds), identities_as_of(landing, night.ds, erased(night.lake))
     job = parse_job(night, delivery, known, daily_cap)
+    if job.known_cutoff and job.known_cutoff < (end := end_of(night.ds, night.settings)):
+        raise ParameterError(f"{night.ds} was not over at the known cutoff {job.known_cutoff.isoformat()}: it ended at {end.isoformat()}")
     catalogue = catalogue_as_of(landing, night.ds)
-    lake, staging = night.lake, night.lake.staging("clean", night.ds)
+    lake, staging = night.lake, night.staging
     try:
         parsed_files = parsed(night.spark, job, lake.url, staging)
         rows = rows_of(night.spark, [lake.spark_path(f["path"]) for f in parsed_files if f["path"]])
@@ -75,6 +79,7 @@ def clean(
 
 def parse_job(night: Night, delivery: Delivery, known: Identities, daily_cap: int) -> ParseJob:
     """What the parser needs to know of a night."""
+    from recsys_core.erasure import erased
     from recsys_core.parse import ParseJob
 
     source = night.landing.source()
@@ -91,6 +96,8 @@ def parse_job(night: Night, delivery: Delivery, known: Identities, daily_cap: in
         identities=known.stitched,
         opted_out=frozenset(known.opted_out),
         daily_cap=daily_cap,
+        known_cutoff=known_cutoff(night.ds, night.settings),
+        erased=erased(night.lake),
     )
 
 

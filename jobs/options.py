@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import re
+import shutil
 import sys
+import tempfile
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import click
@@ -46,8 +50,10 @@ OPTIONS_OF: dict[str, tuple[str, ...]] = {
     "land": ("landing",),
     "check": (),
     "ready": ("landing",),
+    "tidy": ("lake",),
     "query": ("warehouse",),
     "report": ("warehouse",),
+    "migrate": ("warehouse",),
 }
 
 
@@ -61,7 +67,7 @@ def settings_of(values: dict[str, Any], secret: bool = True) -> Settings:
     """Settings with the command line's values on top; wrong or missing ones are usage errors."""
     try:
         loaded = load_settings()
-        given = {k: v for k in (*SETTING_OPTIONS, "device", "encoder") if (v := values.get(k))}
+        given = {k: v for k in (*SETTING_OPTIONS, "device", "encoder", "known_cutoff") if (v := values.get(k))}
         loaded = Settings.model_validate(loaded.model_dump() | given)
         if secret:
             loaded.secret()
@@ -98,6 +104,7 @@ def guard(work: Callable[[], None]) -> None:
     """Run; a fault that the user can mend ends in one sentence and its exit code."""
     from jobs.runner import AbsentNightError, NotBuiltError, ParameterError
     from recsys_core.lake import LakeError
+    from recsys_core.spark import death
 
     try:
         work()
@@ -109,21 +116,43 @@ def guard(work: Callable[[], None]) -> None:
     except AbsentNightError as error:
         click.echo(f"absent: {error}", err=True)
         sys.exit(EX_ABSENT)
-    except (LakeError, OSError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and type(error) is not RuntimeError:
+    except Exception as error:
+        died = None if isinstance(error, LakeError) else death(error)
+        if died is None and not isinstance(error, (LakeError, OSError)) and type(error) is not RuntimeError:
             raise
-        click.echo(f"failed: {error}", err=True)
+        click.echo(f"failed: {died or error}", err=True)
         sys.exit(1)
 
 
 def run(values: dict[str, Any], work: Callable[[Any], None]) -> None:
     from jobs.runner import Runner
 
-    runner = Runner(settings_of(values), say=lambda line: click.echo(line))
+    now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    runner = Runner(settings_of(values), lambda line: click.echo(line), bool(values.get("use_current_models")), now)
     try:
-        guard(lambda: work(runner))
+        guard(lambda: _naming_full_disks(lambda: work(runner), runner.settings))
     finally:
         runner.close()
+
+
+def _naming_full_disks(work: Callable[[], None], settings: Settings) -> None:
+    """Run; where something finds its disk full, in this process, the JVM or a worker, LakeError says which places have how much left."""
+    from recsys_core.lake import LakeError, disk_full, place
+
+    try:
+        work()
+    except Exception as error:
+        if isinstance(error, LakeError) or not disk_full(error):
+            raise
+        _, lake, local = place(settings.lake)
+        places = {"lake": lake} if local else {}
+        if settings.warehouse.startswith("duckdb:///"):
+            places["warehouse"] = str(Path(settings.warehouse.removeprefix("duckdb:///")).absolute().parent)
+        places["temporary files"] = settings.spark_conf.get("spark.local.dir") or tempfile.gettempdir()
+        left = "; ".join(
+            f"{what} {at}: {shutil.disk_usage(at).free / 2**20:,.1f} MiB free" for what, at in places.items() if os.path.exists(at)
+        )
+        raise LakeError(f"a disk is full ({left}): free some space and run the same command again; what was live still is") from error
 
 
 def click_type(annotation: Any) -> tuple[Any, str]:
@@ -144,6 +173,25 @@ def click_type(annotation: Any) -> tuple[Any, str]:
 
 def force_option() -> click.Option:
     return click.Option(["--force"], is_flag=True, help="rebuild even when an equal run is live")
+
+
+def current_models_option() -> click.Option:
+    return click.Option(
+        ["--use-current-models"], is_flag=True, help="take the models valid for the night now, not those that it was built under"
+    )
+
+
+def known_cutoff_option() -> click.Option:
+    return click.Option(
+        ["--known-cutoff"],
+        metavar="MOMENT",
+        help="leave out what was received after a moment like 2026-03-16T00:00:00Z [setting KNOWN_CUTOFF]",
+    )
+
+
+def run_options() -> list[click.Parameter]:
+    """How a night, or many, are to be run."""
+    return [force_option(), current_models_option(), known_cutoff_option(), trigger_option()]
 
 
 def trigger_option() -> click.Option:

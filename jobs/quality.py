@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from jobs import JOBS, NIGHTLY
+from jobs.as_of import cleaned_as_known, known_cutoff
 from jobs.runner import Night, ParameterError, parameters_of
-from recsys_core import registry
 from recsys_core.acceptance import acceptances
 from recsys_core.lake import LakeError, digest
 from recsys_core.tables import TABLES
@@ -76,6 +76,8 @@ def replay(runner: Runner, ds: dt.date, reasons: Iterable[str], trigger: str) ->
     night = _night(runner, ds, trigger)
     found = _found(night, wanted)
     doubtful = found.doubtful
+    if cleaned_as_known(runner.lake, ds) != known_cutoff(ds, runner.settings):
+        doubtful = "the night is built as known at another moment"
     if found.events.num_rows and not doubtful:
         accepted = night.lake.read("event_clean", [ds], ["event_id", "user_key"])
         doubtful = again.meets(found.events, accepted, night.params["bot_min_events"])
@@ -95,11 +97,12 @@ def replay(runner: Runner, ds: dt.date, reasons: Iterable[str], trigger: str) ->
 def _night(runner: Runner, ds: dt.date, trigger: str) -> Night:
     """A night of `clean`, whose stamp tells that only refused lines were looked at."""
     params = {n: p.default for n, p in parameters_of(JOBS["clean"]).items()}
-    topics = registry.valid_for(runner.lake, "topics", ds)
+    topics = runner.models.of(ds)
     stamp = runner.stamp("clean", ds, topics, params)
     before = runner.lake.manifest("event_clean", ds)
     chain = digest(["replay", before.input_hash if before else "", stamp.input_hash])
-    return Night(runner, "clean", ds, topics, replace(stamp, run_id=f"replay-{ds:%Y%m%d}-{chain[:10]}", input_hash=chain), params, trigger)
+    stamp = replace(stamp, run_id=f"replay-{ds:%Y%m%d}-{chain[:10]}", input_hash=chain)
+    return Night(runner, "clean", ds, topics, stamp, params, trigger).begun()
 
 
 def _found(night: Night, reasons: frozenset[str]) -> Replay:

@@ -14,9 +14,12 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs import JOBS, NIGHTLY, OUTSIDE, TRAINING, YEAR, Job, is_fact
+from jobs import JOBS, NIGHTLY, OUTSIDE, TRAINING, Job, is_fact
+from jobs.as_of import KNOWN_CUTOFF, known_cutoff
+from jobs.models import NightModels
 from recsys_core import registry
 from recsys_core.acceptance import acceptances
+from recsys_core.attempts import Attempt, claim
 from recsys_core.lake import Lake, LakeError, Manifest, Stamp, canonical_json, digest
 from recsys_core.landing import Landing
 from recsys_core.tables import TABLES
@@ -52,7 +55,8 @@ def code_version() -> str:
     """Hash of the source that rows come from, so that a changed rule is a changed run; what only lands, shows or starts is left out."""
     hasher = hashlib.sha256()
     root = Path(__file__).resolve().parent.parent
-    apart = {*(root / "jobs" / name for name in ("__main__.py", "options.py", "tools.py", "demo.py")), root / "recsys_core" / "report.py"}
+    apart = {*(root / "jobs" / name for name in ("__main__.py", "options.py", "tools.py", "demo.py", "erase.py")), root / "recsys_core" / "report.py"}
+    apart |= {root / "recsys_core" / "erasure" / name for name in ("landing.py", "rows.py")}
     apart |= {*(root / "recsys_core" / "simulate").rglob("*.py"), *(root / "recsys_core" / "sources").rglob("*.py")}
     for path in sorted({*(root / "jobs").rglob("*.py"), *(root / "recsys_core").rglob("*.py")} - apart):
         hasher.update(str(path.relative_to(root)).encode())
@@ -98,6 +102,7 @@ class Night:
     stamp: Stamp
     params: dict[str, Any]
     trigger: str = "manual"
+    attempt: Attempt | None = None
     written: dict[str, Manifest] = field(default_factory=dict)
 
     @property
@@ -126,6 +131,18 @@ class Night:
     def spark(self) -> SparkSession:
         """The process's Spark session, started when first asked for."""
         return self.runner.spark
+
+    def begun(self) -> Night:
+        """The night with an attempt at it claimed: what is written from now on bears its number."""
+        by_model = "model_version" in {p for t in JOBS[self.job].writes for p in TABLES[t].partition}
+        attempt = claim(self.lake, f"{self.job}.{self.topics.model_version}" if by_model and self.topics else self.job, self.ds)
+        return replace(self, attempt=attempt, stamp=replace(self.stamp, attempt=attempt.number))
+
+    @property
+    def staging(self) -> str:
+        """Relative path of the folder for this attempt's intermediate files, which is removed once the job is done."""
+        assert self.attempt is not None, "a job runs under an attempt"
+        return self.lake.staging(self.attempt.what, self.ds, self.attempt.number)
 
     def nights(self, table: str, back: int | None = None) -> list[dt.date]:
         """Built nights of a table within the declared look-back (or `back` nights, fewer), tonight included, oldest first."""
@@ -156,11 +173,22 @@ class Night:
 
 
 class Runner:
-    """Runs jobs over one lake, landing zone and warehouse, with one Spark session."""
+    """Runs jobs over one lake, landing zone and warehouse, with one Spark session.
 
-    def __init__(self, settings: Settings, say: Callable[[str], None] = print) -> None:
-        self.settings, self.say = settings, say
+    A night that is built again stays under its topic model unless `use_current_models`. `now` is when the command started, for records of
+    what people did; rows never follow from it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        say: Callable[[str], None] = print,
+        use_current_models: bool = False,
+        now: dt.datetime | None = None,
+    ) -> None:
+        self.settings, self.say, self.now = settings, say, now
         self.lake, self.landing = Lake(settings.lake), Landing(settings.landing)
+        self.models = NightModels(self.lake, settings.encoder, use_current_models)
 
     @cached_property
     def spark(self) -> SparkSession:
@@ -238,6 +266,8 @@ class Runner:
                 found += self.landing.fingerprint(self.landing.read_by(ds))
                 found += [(f"{file}#repeated", "") for file in sorted(self.landing.delivery(ds).repeated)]
                 found.append(("_source.json", digest(self.landing.source())))
+                if cutoff := known_cutoff(ds, self.settings):
+                    found.append((KNOWN_CUTOFF, cutoff.isoformat()))
             elif table == "accepted":
                 found.append((table, digest(acceptances(self.lake, ds).drop(["ds", "accepted_at"]).to_pylist())))
             elif table == "text_embedding":
@@ -252,30 +282,31 @@ class Runner:
         return found
 
     def topic_models(self, job: str, ds: dt.date) -> list[registry.ModelVersion | None]:
-        """Topic models under which a job runs for ds: the one valid then, and for tables kept per version those whose window holds ds."""
-        valid = registry.valid_for(self.lake, "topics", ds)
-        if not any("model_version" in TABLES[t].partition for t in JOBS[job].writes):
-            return [valid]
-        later = [
-            v
-            for v in registry.versions(self.lake, "topics")
-            if v.status != "candidate" and ds.isoformat() < v.valid_from_ds <= (ds + YEAR * ONE_DAY).isoformat()
-        ]
-        return [v for v in (valid, *later) if v is not None]
+        """Topic models under which a job runs for ds: the night's own, and for tables kept by model all under which they are read."""
+        by_model = any("model_version" in TABLES[t].partition for t in JOBS[job].writes)
+        return [*self.models.reading(ds)] if by_model else [self.models.of(ds)]
 
     def built(self, table: str, ds: dt.date) -> bool:
-        """Whether the night's partition of a table is live, or none is needed because no topic model is valid for the night."""
-        topics = registry.valid_for(self.lake, "topics", ds)
+        """Whether the night's partition of a table is live, or none is needed because the night has no topic model."""
+        topics = self.models.of(ds)
         if "model_version" in TABLES[table].partition and topics is None:
             return True
         return self.lake.manifest(table, ds, **self.parts(table, topics)) is not None
 
     # -- running -----------------------------------------------------------------------------------------------------------------
-    def run(self, job: str, ds: dt.date, force: bool = False, trigger: str = "manual", **params: Any) -> None:
-        """Run one job for a night, under each topic model it needs, unless an equal run is live."""
+    def run(
+        self,
+        job: str,
+        ds: dt.date,
+        force: bool = False,
+        trigger: str = "manual",
+        under: registry.ModelVersion | None = None,
+        **params: Any,
+    ) -> None:
+        """Run one job for a night, under each topic model it needs (or the one given), unless an equal run is live."""
         if job in NIGHTLY and ds not in self.landing.nights():
             raise AbsentNightError(f"nothing was landed for {ds.isoformat()}: no {self.landing.url}/events/ds={ds.isoformat()}")
-        models = self.topic_models(job, ds)
+        models = [under] if under else self.topic_models(job, ds)
         if not models:
             self.say(f"{ds.isoformat()} {job}: no topic model is valid for this night")
         for topics in models:
@@ -291,17 +322,31 @@ class Runner:
         live = self._live(job, ds, topics)
         night = Night(self, job, ds, topics, stamp, params, trigger)
         if live and not force and all(m is not None and m.input_hash == stamp.input_hash for m in live):
+            # Its own attempt may have been cut off after the last manifest.
+            self.lake.clear_staging(job, ds, max(m.attempt for m in live if m))
             self.say(f"{ds.isoformat()} {job}: up to date")
             self.say_last(night)
             return
+        night = night.begun()
         if "force" in params:
             params["force"] = force
         function_of(spec)(night, **params)
         if forgotten := [t for t in spec.writes if t not in night.written]:
             raise LakeError(f"job {job} did not write {', '.join(forgotten)}, which it declares: write it in {spec.run}, empty if need be")
+        self.lake.clear_staging(job, ds, night.stamp.attempt)
         counts = ", ".join(f"{t} {m.rows:,}" for t, m in night.written.items())
         self.say(f"{ds.isoformat()} {job}: {time.perf_counter() - started:.1f} s{' – ' + counts if counts else ''}")
         self.say_last(night)
+
+    def run_together(self, job: str, nights: Iterable[dt.date], force: bool = False, trigger: str = "manual") -> None:
+        """Run a job that can do many nights at once; it decides itself which of them are up to date."""
+        spec = JOBS[job]
+        assert spec.together is not None, f"{job} does one night at a time"
+        params = {n: p.default for n, p in parameters_of(spec).items()}
+        made = [
+            Night(self, job, ds, m, self.stamp(job, ds, m, params), params, trigger) for ds in nights for m in self.topic_models(job, ds)
+        ]
+        _named(spec.together)([night.begun() for night in made], force=force)
 
     def say_last(self, night: Night) -> None:
         """Say the last line of a job that has one."""
@@ -311,9 +356,7 @@ class Runner:
     def stamp(self, job: str, ds: dt.date, topics: registry.ModelVersion | None, params: dict[str, Any]) -> Stamp:
         """What a run of the job would be stamped with now: its inputs, and the hash over them, parameters, settings, models and code."""
         spec, inputs = JOBS[job], self.inputs(job, ds, topics)
-        by_model = any("model_version" in TABLES[t].partition for t in (*spec.reads, *spec.writes) if t in TABLES)
-        models = {"topics": topics.model_version} if topics and by_model else {}
-        settings = self.settings
+        models, settings = self._stamped(job, topics), self.settings
         config = {
             "params": {k: v for k, v in params.items() if k not in _NOT_CONFIG},
             "time_zone": settings.time_zone,
@@ -327,6 +370,11 @@ class Runner:
         run = digest([job, ds.isoformat(), known, config, models, code_version()])[:10]
         return Stamp(f"{job}-{ds:%Y%m%d}-{run}", input_hash, tuple(inputs), code_version(), models)
 
+    def _stamped(self, job: str, topics: registry.ModelVersion | None) -> dict[str, str]:
+        """The models that a run of the job is stamped with: none, unless it reads or writes what is kept by model."""
+        tables = (t for t in (*JOBS[job].reads, *JOBS[job].writes) if t in TABLES)
+        return {"topics": topics.model_version} if topics and any("model_version" in TABLES[t].partition for t in tables) else {}
+
     def _live(self, job: str, ds: dt.date, topics: registry.ModelVersion | None) -> list[Manifest | None]:
         return [self.lake.manifest(t, ds, **self.parts(t, topics)) for t in JOBS[job].writes]
 
@@ -339,17 +387,25 @@ class Runner:
             if job in wanted:
                 self.run(job, ds, force, trigger)
 
-    def nights(self, first: dt.date, last: dt.date, jobs: Iterable[str] = NIGHTLY, force: bool = False, trigger: str = "manual") -> None:
-        """Run all landed nights from first to last, both included, oldest first; nights that never landed are named and passed over."""
+    def nights(
+        self,
+        first: dt.date,
+        last: dt.date,
+        jobs: Iterable[str] = NIGHTLY,
+        force: bool = False,
+        trigger: str = "manual",
+        parallel: int = 1,
+    ) -> None:
+        """Run all landed nights from first to last, both included (see jobs.backfill): those that never landed are named."""
+        from jobs import backfill
+
         landed = [d for d in self.landing.nights() if first <= d <= last]
         if not landed:
             raise AbsentNightError(f"nothing was landed from {first.isoformat()} to {last.isoformat()} below {self.landing.url}/events")
         jobs = list(jobs)
         if set(jobs) == set(NIGHTLY):
             self.request(landed)
-        for count, ds in enumerate(landed, 1):
-            self.say(f"night {ds.isoformat()} ({count} of {len(landed)})")
-            self.night(ds, jobs, force, trigger)
+        backfill.nights(self, landed, jobs, force, trigger, parallel)
         absent = (last - first).days + 1 - len(landed)
         if absent:
             self.say(f"{absent} nights of the range never landed and are absent")
@@ -376,7 +432,8 @@ class Runner:
                     if state in ("to build", "stale"):
                         changed |= {self.lake.partition(t, ds, **self.parts(t, topics)) for t in spec.writes}
                     counts[job][state] += 1
-                    yield f"{ds.isoformat()} {job}{f' ({topics.model_version})' if by_model and topics else ''}: {line}"
+                    note = self.models.note(ds) if not by_model and self._stamped(job, topics) else ""
+                    yield f"{ds.isoformat()} {job}{f' ({topics.model_version})' if by_model and topics else ''}: {line}{note}"
         yield from (f"{job}: {', '.join(f'{n} {state}' for state, n in sorted(c.items())) or 'nothing'}" for job, c in counts.items())
 
     def _state(self, job: str, ds: dt.date, topics: registry.ModelVersion | None, changed: set[str]) -> tuple[str, str]:
@@ -418,4 +475,6 @@ class Runner:
     def close(self) -> None:
         """Stop the Spark session, if one was started."""
         if "spark" in self.__dict__:
-            self.spark.stop()
+            from recsys_core.spark import stop
+
+            stop(self.spark)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator
@@ -33,9 +35,11 @@ class Settings(BaseSettings):
     grace_s: int = Field(0, ge=0, description="seconds to wait for late deliveries after a night's local end")
     spark_master: str = Field("local[2]", description="Spark master URL")
     spark_conf: dict[str, str] = Field(default_factory=dict, description="further Spark settings, as a JSON object")
+    known_cutoff: dt.datetime | None = Field(None, description="what was received later is not known: a moment like 2026-03-16T00:00:00Z")
     block_on_history: bool = Field(False, description="whether a jump of volume or null shares blocks a big night, instead of warning")
     encoder: str = Field("minilm", description="name of a registered text encoder")
     event_types_file: str | None = Field(None, description="TOML file with other weights and decay of event types: docs/event-types.md")
+    erasure_inbox: str | None = Field(None, description="folder of lists of user ids that the DAG erasure forgets, one id on each line")
     device: str = Field("auto", pattern="^(auto|cpu|cuda)$", description="where texts are embedded: auto, cpu or cuda")
 
     @field_validator("time_zone")
@@ -46,6 +50,19 @@ class Settings(BaseSettings):
         except (KeyError, ValueError, OSError) as error:
             raise ValueError(f"{value!r} is no IANA time zone, like UTC or Asia/Shanghai") from error
         return value
+
+    @field_validator("known_cutoff", mode="before")
+    @classmethod
+    def _moment(cls, value: Any) -> Any:
+        if not isinstance(value, str) or not value:
+            return value or None
+        try:
+            found = dt.datetime.fromisoformat(value)
+            if found.tzinfo is None:
+                raise ValueError
+        except ValueError as error:
+            raise ValueError(f"{value!r} is no moment with a time and a zone, like 2026-03-16T00:00:00Z") from error
+        return found.astimezone(dt.UTC)
 
     @field_validator("warehouse")
     @classmethod

@@ -126,6 +126,7 @@ def demo(**values: Any) -> None:
 
 def generate() -> None:
     """Write the generated files of the checkout."""
+    from jobs.backfill import graph_markdown
     from recsys_core import events, landing_schema, tables
     from recsys_core.parse.rules import rules_markdown
 
@@ -133,6 +134,7 @@ def generate() -> None:
     tables.main(str(root))
     landing_schema.main([str(root / "docs")])
     (root / "docs" / "event-types.md").write_text(events.markdown(), encoding="utf-8")
-    ingest = root / "docs" / "ingest.md"
-    ingest.write_text(tables.splice(ingest.read_text(encoding="utf-8"), "rules", rules_markdown()), encoding="utf-8")
+    for page, marker, body in (("ingest.md", "rules", rules_markdown()), ("backfill.md", "graph", graph_markdown())):
+        path = root / "docs" / page
+        path.write_text(tables.splice(path.read_text(encoding="utf-8"), marker, body), encoding="utf-8")
     click.echo("sql/tables.sql, README.md and docs/ are fresh")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import replace
 from typing import Annotated
-from zoneinfo import ZoneInfo
 
 import orjson
 
-from jobs import WINDOW
-from jobs.runner import Night, ParameterError
+from jobs import WINDOW, YEAR
+from jobs.as_of import end_of
+from jobs.runner import Night, ParameterError, Runner
 from recsys_core import registry
 from recsys_core.lake import LakeError, canonical_json, digest
 
@@ -62,50 +61,96 @@ def fit_topics(
     say(f"{ds} fit_topics: {', '.join(names.values())}")
 
 
-def promote(night: Night) -> None:
-    """Make the k-means version that was trained on ds the champion, build its window, and publish the model tables.
+def promote(
+    night: Night,
+    *,
+    model_version: Annotated[str | None, "a k-means version trained on ds [default the one trained last]"] = None,
+    reason: Annotated[str, "why, in words, for the record of promotions"] = "",
+) -> None:
+    """Build the window of a k-means version that was trained on ds, let new nights use it, and publish the model tables.
 
-    Its `promoted_at` is the local end of ds: the moment from which it could have been promoted, whenever that is done.
+    Its `promoted_at` is the local end of ds: the moment from which it could have been promoted, whenever that is done. Nights built before
+    stay under their version.
     """
+    ds, lake, runner = night.ds.isoformat(), night.lake, night.runner
+    name = model_version
+    if name is None:
+        try:
+            name = orjson.loads(lake.read_bytes(_record(night.ds)))["kmeans"]
+        except FileNotFoundError as error:
+            raise LakeError(f"no topics were trained on {ds}: run `python -m jobs fit_topics --ds {ds}`") from error
+    trained = {v.model_version: v for v in registry.versions(lake, "topics") if v.train_to == ds}
+    if name not in trained:
+        raise LakeError(f"{name} is no version that was trained on {ds}: there {_are(list(trained))}")
+    nights = night.nights("user_item_day")
+    nights += [d for d in _built_nights(runner, trained[name]) if d > night.ds]
+    _build_window(runner, trained[name], nights, night.trigger)
+    end = end_of(night.ds, night.settings)
+    registry.promote(lake, trained[name], end, runner.now or end, reason)
+    _publish_models(runner)
+
+
+def rollback(runner: Runner, kind: str, name: str | None, reason: str, now: dt.datetime, trigger: str) -> None:
+    """Take a version (by default the champion) out of use, so that new nights use the one promoted before it, and publish the model tables.
+
+    The window of that one is built first. Nights built under the version stay as they are; those published are named.
+    """
+    in_use = [v for v in registry.versions(runner.lake, kind) if v.promoted_at]
+    found = [v for v in in_use if name in (None, v.model_version)]
+    if not found:
+        raise LakeError(f"{name or 'the champion'} of kind {kind!r} is not in use: there {_are([v.model_version for v in in_use])}")
+    version = found[-1]
+    if before := registry.before(runner.lake, version):
+        _build_window(runner, before, _built_nights(runner, version), trigger)
+    registry.rollback(runner.lake, version, now, reason)
+    _publish_models(runner)
+    runner.say(f"{version.model_version} is rolled back; new nights use {before.model_version if before else 'no topic model'}")
+    if published := _published_under(runner, version):
+        first, last = published[0].isoformat(), published[-1].isoformat()
+        runner.say(
+            f"{len(published)} published nights used it and stay as they are: {', '.join(d.isoformat() for d in published)}; "
+            f"to build them anew: `python -m jobs nights --from {first} --to {last} --use-current-models`"
+        )
+
+
+def _built_nights(runner: Runner, version: registry.ModelVersion) -> list[dt.date]:
+    """Built nights that nights for which the version is (or was) valid read."""
+    valid_from = dt.date.fromisoformat(version.valid_from_ds)
+    later = [
+        v.valid_from_ds for v in registry.versions(runner.lake, version.kind) if v.promoted_at and v.valid_from_ds > version.valid_from_ds
+    ]
+    last = min(later, default="9999-12-31")
+    built = set(runner.lake.nights("user_interest")) & set(runner.landing.nights())
+    return [d for d in sorted(built) if valid_from - dt.timedelta(days=YEAR) < d and d.isoformat() < last]
+
+
+def _build_window(runner: Runner, version: registry.ModelVersion, nights: list[dt.date], trigger: str) -> None:
+    """Assign the version's topics to the nights."""
+    for count, ds in enumerate(nights, 1):
+        if count == 1 or count % 30 == 0 or count == len(nights):
+            runner.say(f"window of {version.model_version}, night {count} of {len(nights)}")
+        runner.run("assign_topics", ds, trigger=trigger, under=version)
+
+
+def _publish_models(runner: Runner) -> None:
     from recsys_core.topics.tables import model_tables
     from recsys_core.warehouse import connect
 
-    lake, runner = night.lake, night.runner
-    try:
-        name = orjson.loads(lake.read_bytes(_record(night.ds)))["kmeans"]
-    except FileNotFoundError as error:
-        raise LakeError(
-            f"no topics were trained on {night.ds.isoformat()}: run `python -m jobs fit_topics --ds {night.ds.isoformat()}`"
-        ) from error
-    window = night.nights("user_item_day")
-    end = dt.datetime.combine(night.ds + _ONE_DAY, dt.time(), ZoneInfo(night.settings.time_zone)).astimezone(dt.UTC)
-    promote_version(night, name, end)
-    for count, ds in enumerate(window, 1):
-        if count == 1 or count % 30 == 0 or count == len(window):
-            runner.say(f"{night.ds.isoformat()} promote: window of {name}, night {count} of {len(window)}")
-        runner.run("assign_topics", ds, trigger=night.trigger)
-    with connect(night.settings.warehouse) as warehouse:
-        warehouse.publish_models(model_tables(lake))
+    with connect(runner.settings.warehouse, runner.say) as warehouse:
+        warehouse.publish_models(model_tables(runner.lake))
 
 
-def promote_version(night: Night, name: str, promoted_at: dt.datetime) -> None:
-    """Set the versions' states: of those promoted the one that is valid last is the champion, the others are retired.
+def _published_under(runner: Runner, version: registry.ModelVersion) -> list[dt.date]:
+    """Nights whose live publication was made under the version."""
+    from recsys_core.warehouse import connect
 
-    One training night has one promoted version: an earlier one of the same night becomes a candidate again.
-    """
-    found = {v.model_version: v for v in registry.versions(night.lake, "topics")}
-    chosen = found[name]
-    stand = {name: replace(chosen, promoted_at=promoted_at.isoformat())}
-    for version in found.values():
-        if version.status != "candidate" and version.model_version != name:
-            same = version.valid_from_ds == chosen.valid_from_ds
-            stand[version.model_version] = replace(version, status="candidate", promoted_at=None) if same else version
-    promoted = [v for v in stand.values() if v.promoted_at]
-    champion = max(promoted, key=lambda v: v.valid_from_ds)
-    for version in stand.values():
-        status = "candidate" if not version.promoted_at else "champion" if version is champion else "retired"
-        if (wanted := replace(version, status=status)) != found[version.model_version]:
-            registry.save(night.lake, wanted)
+    with connect(runner.settings.warehouse) as warehouse:
+        live = warehouse.query("SELECT DISTINCT ds, CAST(model_versions AS VARCHAR) AS models FROM publication WHERE is_live")
+    return sorted({r["ds"] for r in live.to_pylist() if version.model_version in orjson.loads(r["models"]).values()})
+
+
+def _are(names: list[str]) -> str:
+    return f"are {', '.join(names)}" if names else "is none"
 
 
 def _record(ds: dt.date) -> str:

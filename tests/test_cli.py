@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import os
 import re
@@ -48,9 +49,8 @@ def land(place: Path, *days: str) -> None:
 
 def champion(lake: Lake) -> None:
     """A topic model valid from the first of February on."""
-    registry.register(
-        lake, registry.ModelVersion("m", "topics", "2026-01-01", "2026-01-31", "2026-02-01", {}, "d", "c", status="champion"), {}
-    )
+    made = registry.ModelVersion("m", "topics", "2026-01-01", "2026-01-31", "2026-02-01", {}, "d", "c", status="champion")
+    registry.register(lake, dataclasses.replace(made, promoted_at="2026-02-01T00:00:00+00:00"), {})
 
 
 # -- help --------------------------------------------------------------------------------------------------------------------------
@@ -114,6 +114,12 @@ def test_help_of_a_job_says_what_it_reads_and_writes() -> None:
         (("explode", "--ds", "2026-02-01"), "No such command 'explode'"),
         (("stage", "dreams", "--ds", "2026-02-01"), "'dreams' is not one of 'facts', 'texts', 'topics', 'interests', 'lists', 'publish'"),
         (("nights", "--from", "2026-02-02", "--to", "2026-02-01"), "--from 2026-02-02 is after --to 2026-02-01"),
+        (
+            ("night", "--ds", "2026-02-01", "--known-cutoff", "2026-02-02"),
+            "KNOWN_CUTOFF: Value error, '2026-02-02' is no moment with a time and a zone, like 2026-03-16T00:00:00Z",
+        ),
+        (("plan", "--from", "2026-02-02", "--to", "2026-02-02", "--known-cutoff", "yesterday"), "'yesterday' is no moment"),
+        (("rollback",), "Missing option '--reason'"),
         (("plan", "--from", "2026-02-02", "--to", "2026-02-01"), "--from 2026-02-02 is after --to 2026-02-01"),
         (
             ("nights", "--from", "2026-02-01", "--to", "2026-02-01", "--jobs", "clean,dream"),
@@ -264,6 +270,32 @@ def test_plan_prints_and_writes_nothing(place: Path) -> None:
     assert "2026-02-01 clean: to build (never built)\n" in result.output
     assert "\nclean: 1 to build\n" in result.output
     assert not (place / "lake").exists()
+
+
+def test_plan_names_nights_that_stay_under_their_model_and_a_rollback_needs_one_in_use(place: Path) -> None:
+    land(place, "2026-02-01")
+    lake, night, moment = Lake("lake"), dt.date(2026, 2, 1), dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
+    champion(lake)
+    lake.write("user_interest", night, empty(TABLES["user_interest"]), Stamp("r", "h", models={"topics": "m"}))
+    found = registry.versions(lake, "topics")[0]
+    second = dataclasses.replace(found, model_version="m2", status="candidate", promoted_at=None)
+    registry.promote(lake, registry.register(lake, second, {}), moment, moment)
+    days = ("--from", "2026-02-01", "--to", "2026-02-01")
+    pinned = "(pinned to m; --use-current-models would take m2)\n"
+    lines = {line.split(":")[0]: line for line in call("plan", *days).output.splitlines(keepends=True)}
+    assert all(lines[f"2026-02-01 {job}"].endswith(pinned) for job in ("profile", "expand", "recommend", "evaluate", "publish"))
+    assert {name for name in lines if "assign_topics (" in name} == {"2026-02-01 assign_topics (m)", "2026-02-01 assign_topics (m2)"}
+    assert sum(pinned in line for line in lines.values()) == 5
+    assert "pinned" not in call("plan", *days, "--use-current-models").output
+    result = call("rollback", "--model-version", "m", "--reason", "worse")
+    assert (result.exit_code, result.output) == (1, "failed: m of kind 'topics' is not in use: there are m2\n")
+
+
+def test_a_night_that_was_not_over_at_the_known_cutoff_is_wrong_usage(place: Path) -> None:
+    land(place, "2026-02-01")
+    result = call("clean", "--ds", "2026-02-01", "--known-cutoff", "2026-02-02T00:59+01:00")
+    assert result.exit_code == 2
+    assert "2026-02-01 was not over at the known cutoff 2026-02-01T23:59:00+00:00: it ended at 2026-02-02T00:00:00+00:00" in result.output
 
 
 def test_simulating_into_a_full_folder_is_a_sentence(place: Path) -> None:

@@ -102,6 +102,16 @@ def test_each_odd_value_of_each_field_alone_gives_the_same_row_either_way(zone: 
     assert {r["verdict"] for r in by_column[:-1]} >= {"event", "quarantine", "user"}
 
 
+@pytest.mark.parametrize("received", [..., "2026-01-05T11:00:00Z", "2026-01-05T12:00:00Z", "2026-01-05T12:00:00.000001Z", "soon"])
+def test_what_was_received_after_the_cutoff_is_not_known_either_way(received: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {k: v for k, v in (GOOD | {"received_ts": received}).items() if v is not ...}
+    for hour, known in ((12, received in ("2026-01-05T11:00:00Z", "2026-01-05T12:00:00Z")), (24, True)):
+        cutoff = dt.datetime(2026, 1, 5, tzinfo=dt.UTC) + dt.timedelta(hours=hour)
+        by_column, one_by_one = both_ways(json.dumps(row).encode() + b"\n", monkeypatch, job(known_cutoff=cutoff))
+        assert by_column == one_by_one
+        assert (by_column[-1]["by_reason"].get("not_known_yet", 0), len(by_column)) == ((0, 3) if known else (1, 1))
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(ROWS, max_size=12), st.sampled_from(["UTC", "Europe/Berlin"]))
 def test_any_mix_of_odd_values_gives_the_same_rows_either_way(rows: list[dict[str, Any]], zone: str) -> None:

@@ -23,7 +23,7 @@ from airflow.timetables.base import TimeRestriction
 from airflow.timetables.interval import CronDataIntervalTimetable as CoreIntervals
 from airflow.timetables.trigger import CronTriggerTimetable as CoreTriggers
 
-from dags import nightly, training
+from dags import erasure, nightly, training
 from dags.operators import LAUNCHER, resolve_ds
 from jobs import NIGHTLY, TRAINING, stages
 
@@ -38,6 +38,7 @@ NIGHTLY_EDGES = {
     "publish": set(),
 }
 TRAINING_EDGES = {"ready": {"fit"}, "fit": {"promote"}, "promote": set()}
+ERASURE_EDGES: dict[str, set[str]] = {"forget": set()}
 
 
 def run_of(kind: str, *, logical: str | None = None, after: str = "2026-03-05T07:00:00Z", conf: dict[str, Any] | None = None) -> DagRun:
@@ -71,7 +72,11 @@ def commands(dag: DAG, run: DagRun) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize(("dag", "wanted"), [(nightly.dag, NIGHTLY_EDGES), (training.dag, TRAINING_EDGES)], ids=["nightly", "training"])
+@pytest.mark.parametrize(
+    ("dag", "wanted"),
+    [(nightly.dag, NIGHTLY_EDGES), (training.dag, TRAINING_EDGES), (erasure.dag, ERASURE_EDGES)],
+    ids=["nightly", "training", "erasure"],
+)
 def test_tasks_and_edges(dag: DAG, wanted: dict[str, set[str]]) -> None:
     assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == wanted
 
@@ -81,7 +86,7 @@ def test_one_task_per_stage_of_the_registry() -> None:
     assert list(stages(TRAINING)) == [t for t in TRAINING_EDGES if t != "ready"]
 
 
-@pytest.mark.parametrize("dag", [nightly.dag, training.dag], ids=lambda d: d.dag_id)
+@pytest.mark.parametrize("dag", [nightly.dag, training.dag, erasure.dag], ids=lambda d: d.dag_id)
 def test_every_task_is_owned_documented_bounded_and_waits_without_a_slot(dag: DAG) -> None:
     assert dag.doc_md
     assert dag.tags
@@ -103,14 +108,18 @@ def test_rendered_commands_equal_the_golden_file() -> None:
         "backfill": run_of("backfill", logical="2026-02-28T00:00:00Z"),
         "manual with ds": run_of("manual", logical="2026-03-05T06:59:58Z", conf={"ds": "2026-01-15", "force": False}),
         "manual with ds, forced": run_of("manual", conf={"ds": "2026-01-15", "force": True}),
+        "manual with ds, current models": run_of("manual", conf={"ds": "2026-01-15", "use_current_models": True}),
         "manual, blank": run_of("manual", logical="2026-03-05T06:59:58Z", conf={"ds": None, "force": False}),
     }
     lines = []
     for dag in (nightly.dag, training.dag):
         for name, run in runs.items():
-            if dag is training.dag and name == "backfill":
+            if dag is training.dag and name in ("backfill", "manual with ds, current models"):
                 continue
             lines += [f"[{dag.dag_id}: {name}]", *(f"{task:9} {command}" for task, command in commands(dag, run).items()), ""]
+    # Whatever is typed into the form, no word of it enters the command.
+    typed = run_of("manual", conf={"ds": "2026-01-15", "ids": "u1"})
+    lines += ["[erasure: manual]", *(f"{task:9} {command}" for task, command in commands(erasure.dag, typed).items()), ""]
     text = "\n".join(lines)
     if os.environ.get("GOLDEN") == "write":
         GOLDEN.write_text(text)
@@ -202,7 +211,12 @@ def test_the_form_takes_dates_and_blank(value: str | None) -> None:
     assert nightly.dag.params.get_param("ds").resolve(value) == value
 
 
-@pytest.mark.parametrize("name", ["nightly", "training"])
+def test_erasure_runs_by_hand_alone_one_at_a_time_and_asks_for_nothing() -> None:
+    assert list(erasure.dag.allowed_run_types) == ["manual"]
+    assert (erasure.dag.schedule, erasure.dag.max_active_runs, dict(erasure.dag.params)) == (None, 1, {})
+
+
+@pytest.mark.parametrize("name", ["nightly", "training", "erasure"])
 def test_a_dag_file_imports_nothing_heavy_and_needs_no_python_path(name: str) -> None:
     script = (
         "import runpy, sys, airflow.sdk, airflow.models; before = set(sys.modules)\n"
@@ -214,7 +228,7 @@ def test_a_dag_file_imports_nothing_heavy_and_needs_no_python_path(name: str) ->
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
 
 
-def test_airflow_finds_the_two_dags_and_nothing_else_in_the_folder() -> None:
+def test_airflow_finds_the_three_dags_and_nothing_else_in_the_folder() -> None:
     ignored = (REPO / "dags" / ".airflowignore").read_text().split()
-    assert {path.name for path in (REPO / "dags").glob("*.py")} - set(ignored) == {"nightly.py", "training.py"}
+    assert {path.name for path in (REPO / "dags").glob("*.py")} - set(ignored) == {"nightly.py", "training.py", "erasure.py"}
     assert LAUNCHER.is_file()

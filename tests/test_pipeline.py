@@ -21,6 +21,7 @@ import pytest
 from jobs import NIGHTLY
 from jobs.quality import accept
 from jobs.runner import NotBuiltError, ParameterError
+from jobs.train import rollback
 from recsys_core import registry
 from recsys_core.lake import Lake
 from recsys_core.simulate import simulate
@@ -324,32 +325,125 @@ class Future:
             if folder.name[3:] > self.ds.isoformat():
                 shutil.rmtree(folder)
         new = [{**r, "title": f"quite another thing {k}", "category": "other", "deleted": k % 2 == 0} for k, r in enumerate(known.values())]
-        target = self.landing / "items" / f"ds={self.ds + ONE_DAY}"
-        target.mkdir()
-        (target / "part.jsonl.gz").write_bytes(gzip.compress(b"\n".join([*map(orjson.dumps, new), b""])))
+        self.land("items", new)
+        self.land("categories", [{"category": "other", "parent": "all"}, {"category": "all", "parent": None}])
+
+    def users(self) -> None:
+        """The day after, every tenth user turns out to be another one, and as many want to be forgotten."""
+        users = sorted({str(e["user_id"]) for path in self.files(self.ds) for e in map(orjson.loads, filter(self.whole, lines_of(path)))})
+        self.land("identity", [{"anonymous_id": u, "user_id": users[0]} for u in users[1::10]])
+        self.land("optout", [{"user_id": u} for u in users[5::10]])
+
+    def land(self, kind: str, rows: list[dict[str, Any]]) -> None:
+        target = self.landing / kind / f"ds={self.ds + ONE_DAY}"
+        target.mkdir(parents=True)
+        (target / "part.jsonl.gz").write_bytes(gzip.compress(b"\n".join([*map(orjson.dumps, rows), b""])))
 
 
 def test_the_future_changes_nothing(shop: Shop, home: Path) -> None:
-    """Events that happened after the night are changed in every partition, so are later catalogues, and a later model is there."""
+    """Events that happened after the night are changed in every partition, so are later catalogues and what is known of users, and a later
+    model is there."""
     ds = AFTER[1]
     other = shop.copy(home / "future", warehouse=True, landing=True)
     before = other.lake_checksums(), other.warehouse_checksums(*AFTER)
     future = Future(other.landing, ds)
     future.events()
     future.catalogue()
+    future.users()
     assert future.changed > 1000
     other.runner().nights(START, ds, ("clean",))
     assert sum(" event_clean " in line for line in other.said) == 3, "three nights look at the changed partitions"
     other.runner().training(ds)
-    assert sum(v.status != "candidate" for v in registry.versions(Lake(str(other.lake)), "topics")) == 2
+    assert sum(bool(v.promoted_at) for v in registry.versions(Lake(str(other.lake)), "topics")) == 2
     other.runner().night(ds, force=True)
     other.runner().night(LAST, FACTS)
     after = other.lake_checksums(), other.warehouse_checksums(*AFTER)
     upto = tuple(f"ds={d}" for d in NIGHTS if d <= ds)
     assert [k for k in differing(before[0], after[0]) if k in before[0] and any(d in k for d in upto)] == []
     assert [k for k in differing(before[1], after[1]) if any(k.endswith(f" {d}") for d in AFTER)] == []
-    reached = {f"{t}/ds={LAST}" for t in ("event_clean", "user_item_day", "session", "item", "item_text", "user_text")}
+    tables = ("event_clean", "user_item_day", "session", "item", "category", "id_map", "item_text", "user_text")
+    reached = {f"{t}/ds={LAST}" for t in tables}
     assert reached <= set(differing(before[0], after[0])), "the change reached nothing"
+
+
+def models_of(shop: Shop, *nights: dt.date) -> set[str]:
+    """Topic models that the rows of some nights name, in the lake and in the warehouse, which must agree."""
+    lake = Lake(str(shop.lake))
+    staged = {r["model_version"] for r in lake.read("user_interest", nights, ["model_version"]).to_pylist()}
+    named = [f"SELECT DISTINCT model_version FROM {t} WHERE ds >= :first AND ds <= :last" for t in ("user_interest", "item_topic")]
+    published = [column(shop.rows(sql, first=nights[0], last=nights[-1]), "model_version") for sql in named]
+    assert published == [staged, staged]
+    return staged
+
+
+def test_a_night_stays_under_its_model_until_asked_otherwise_and_a_rollback_brings_back_the_old_one(shop: Shop, home: Path) -> None:
+    """v2, trained on the same night with another seed, is promoted after nights were published under v1, and rolled back again."""
+    other = shop.copy(home / "models", warehouse=True, landing=True)
+    lake = Lake(str(other.lake))
+    v1 = registry.valid_for(lake, "topics", LAST)
+    assert v1
+
+    def published() -> dict[str, str]:
+        return {k: v for k, v in other.warehouse_checksums(*AFTER).items() if k.endswith(tuple(map(str, AFTER)))}
+
+    before = other.lake_checksums(), published()
+    other.runner().run("fit_topics", TRAINED, seed=1)
+    other.runner().run("promote", TRAINED, reason="another seed")
+    v2 = registry.valid_for(lake, "topics", LAST)
+    assert v2
+    assert v2 != v1
+    again = other.runner()
+    assert f"{LAST} profile: up to date (pinned to {v1.model_version}; --use-current-models would take {v2.model_version})" in list(
+        again.plan(AFTER[0], LAST)
+    )
+    again.nights(AFTER[0], LAST)
+    assert not any(" – " in line for line in other.said), "nothing is built again"
+    other.runner().night(LAST, force=True)
+    after = other.lake_checksums(), published()
+    assert {k: after[0][k] for k in before[0]} == before[0]
+    assert {k.rsplit("=", 1)[1] for k in after[0].keys() - before[0].keys()} == {v2.model_version}
+    assert after[1] == before[1]
+    assert models_of(other, *AFTER) == {v1.model_version}
+
+    asked = other.runner()
+    asked.models.use_current = True
+    asked.nights(AFTER[1], LAST)
+    assert models_of(other, AFTER[0]) == {v1.model_version}
+    assert models_of(other, *AFTER[1:]) == {v2.model_version}
+
+    now = dt.datetime(2026, 3, 8, 9, tzinfo=dt.UTC)
+    rollback(other.runner(), "topics", None, "worse in every slice", now, "manual")
+    assert other.said[-2] == f"{v2.model_version} is rolled back; new nights use {v1.model_version}"
+    assert other.said[-1].startswith(f"2 published nights used it and stay as they are: {AFTER[1]}, {LAST}; ")
+    record = [(r["action"], r["model_version"], r["reason"]) for r in registry.promotions(lake, "topics")]
+    assert record[1:] == [("promote", v2.model_version, "another seed"), ("rollback", v2.model_version, "worse in every slice")]
+    states = {r["model_version"]: (r["status"], r["promoted_at"]) for r in other.rows("SELECT * FROM model_version WHERE kind = 'topics'")}
+    assert states == {
+        v1.model_version: ("champion", dt.datetime(2026, 3, 4, tzinfo=dt.UTC)),
+        v2.model_version: ("retired", None),
+    }
+    (other.landing / "events" / f"ds={LAST + ONE_DAY}").mkdir()
+    other.runner().night(LAST + ONE_DAY)
+    assert models_of(other, LAST + ONE_DAY) == {v1.model_version}
+    assert models_of(other, *AFTER[1:]) == {v2.model_version}
+
+
+def test_a_night_as_known_is_published_with_its_cutoff_once_the_nights_before_are_too(shop: Shop, home: Path) -> None:
+    other = shop.copy(home / "known", warehouse=True)
+    cutoff = dt.datetime.combine(LAST + ONE_DAY, dt.time(), dt.UTC)
+    cutoffs = "SELECT DISTINCT known_cutoff_ts FROM publication WHERE ds = :ds AND is_live"
+    assert other.rows(cutoffs, ds=LAST) == [{"known_cutoff_ts": None}]
+    known = other.runner()
+    known.settings = known.settings.model_copy(update={"known_cutoff": cutoff})
+    known.run("clean", LAST)
+    with pytest.raises(
+        PublishError, match=f"{NIGHTS[1]}, {NIGHTS[2]}, {NIGHTS[3]} otherwise; run .*--from {NIGHTS[1]} --to {LAST} --known"
+    ):
+        known.run("publish", LAST)
+    for ds in NIGHTS[1:-1]:
+        known.run("clean", ds)
+    known.run("publish", LAST)
+    assert other.rows(cutoffs, ds=LAST) == [{"known_cutoff_ts": cutoff}]
 
 
 def test_the_planted_truth_is_never_read(shop: Shop, home: Path) -> None:

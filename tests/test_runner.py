@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 import jobs
-from jobs import Job
+from jobs import Job, backfill
 from jobs import runner as running
 from jobs.runner import AbsentNightError, Night, NotBuiltError, Runner
 from jobs.settings import Settings
@@ -63,7 +65,8 @@ def build(runner: Runner, table: str, *days: int, **parts: str) -> None:
 
 def champion(runner: Runner, name: str, valid_from: dt.date, status: str = "champion") -> registry.ModelVersion:
     day = (valid_from - dt.timedelta(days=1)).isoformat()
-    made = registry.ModelVersion(name, "topics", day, day, valid_from.isoformat(), {}, "data", "code", status=status)
+    promoted_at = f"{valid_from.isoformat()}T00:00:00+00:00" if status != "candidate" else None
+    made = registry.ModelVersion(name, "topics", day, day, valid_from.isoformat(), {}, "data", "code", None, status, promoted_at)
     return registry.register(runner.lake, made, {})
 
 
@@ -180,6 +183,34 @@ def test_topic_models_of_a_night(runner: Runner) -> None:
     assert runner.topic_models("assign_topics", on(9)) == [old, valid, later]
 
 
+def test_a_night_that_was_built_stays_under_its_topic_model(runner: Runner, said: Said, tmp_path: Path) -> None:
+    """The 10th is built under m1, the 9th without any model; then m2 takes the place of m1. Only when asked for is m2 used for the 10th."""
+    land(runner, 8, 9, 10, 11)
+    first = champion(runner, "m1", on(10))
+    build(runner, "user_interest", 9)
+    runner.lake.write("user_interest", D, empty(TABLES["user_interest"]), Stamp("by-hand", "h", models={"topics": "m1"}))
+    second = champion(runner, "m2", on(10), "candidate")
+    registry.promote(runner.lake, second, dt.datetime(2026, 3, 10, tzinfo=dt.UTC), dt.datetime(2026, 3, 20, tzinfo=dt.UTC))
+    asked, plain = make(tmp_path, said), make(tmp_path, said)
+    asked.models.use_current = True
+    names = {
+        (made is asked, job, night.day): [m.model_version if m else None for m in made.topic_models(job, night)]
+        for made in (plain, asked)
+        for job in ("profile", "assign_topics")
+        for night in (on(8), on(9), on(10), on(11))
+    }
+    assert {day: names[False, "profile", day] for day in (8, 9, 10, 11)} == {8: [None], 9: [None], 10: ["m1"], 11: ["m2"]}
+    assert {day: names[True, "profile", day] for day in (8, 9, 10, 11)} == {8: [None], 9: [None], 10: ["m2"], 11: ["m2"]}
+    # The night's own comes first. The 10th reads the nights before it under m1 as long as it stays so, and the 11th all of them under m2.
+    assert [names[False, "assign_topics", day] for day in (8, 9, 10, 11)] == [["m1", "m2"], ["m1", "m2"], ["m1", "m2"], ["m2"]]
+    assert [names[True, "assign_topics", day] for day in (8, 9, 10, 11)] == [["m1", "m2"], ["m1", "m2"], ["m2", "m1"], ["m2"]]
+    assert plain.models.note(D) == " (pinned to m1; --use-current-models would take m2)"
+    assert plain.models.note(on(9)) == plain.models.note(on(11)) == asked.models.note(D) == ""
+    Path(runner.lake.path(f"{first.folder}/model.json")).unlink()
+    with pytest.raises(LakeError, match=r"2026-03-10 was built under m1, which is not in .*: restore it, or .* --use-current-models"):
+        plain.models.of(D)
+
+
 # -- a small registry --------------------------------------------------------------------------------------------------------------
 def count(night: Night, *, scale: Annotated[int, "multiplies"] = 1, device: str = "cpu") -> None:
     lines = sum(Path(night.landing.root, f).read_text().count("\n") for f in night.landing.files(night.ds))
@@ -218,8 +249,8 @@ SMALL = {
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pipeline is `SMALL`: facts, a table by model, a sum over three nights, and a job that keeps nothing in the lake."""
-    for module, name, value in ((jobs, "NIGHTLY", SMALL), (running, "NIGHTLY", SMALL), (running, "JOBS", SMALL)):
-        monkeypatch.setattr(module, name, value)
+    for module, name in ((jobs, "NIGHTLY"), (running, "NIGHTLY"), (running, "JOBS"), (backfill, "NIGHTLY")):
+        monkeypatch.setattr(module, name, SMALL)
 
 
 def rows(runner: Runner, day: int) -> tuple[float, str]:
@@ -232,13 +263,53 @@ def test_nights_run_in_order_and_a_second_time_nothing_is_built(runner: Runner, 
     land(runner, 2, 3, 5, lines=2)
     runner.nights(on(1), on(6), SMALL)
     assert [rows(runner, d) for d in (2, 3, 5)] == [(2.0, "1 nights"), (4.0, "2 nights"), (4.0, "2 nights")]
-    assert said[0] == "night 2026-03-02 (1 of 3)"
+    assert said[0] == "count: nights 2026-03-02 to 2026-03-05 (1 to 3 of 3)"
     assert said[-1] == "3 nights of the range never landed and are absent"
     before = {(t, d): runner.lake.manifest(t, on(d)) for t in ("session", "user_segment") for d in (2, 3, 5)}
     said.clear()
     runner.nights(on(1), on(6), SMALL)
-    assert [line for line in said if line.endswith(": ran")] == [f"2026-03-0{d} {j}: ran" for d in (2, 3, 5) for j in ("assign", "ship")]
+    assert [line for line in said if line.endswith(": ran")] == [f"2026-03-0{d} {j}: ran" for j in ("assign", "ship") for d in (2, 3, 5)]
     assert {(t, d): runner.lake.manifest(t, on(d)) for t in ("session", "user_segment") for d in (2, 3, 5)} == before
+
+
+@pytest.mark.usefixtures("small")
+def test_nights_before_one_that_fails_are_finished_and_none_after_it_is_begun(runner: Runner, said: Said) -> None:
+    land(runner, 2, 3, 4, 5)
+    (Path(runner.landing.root) / "events/ds=2026-03-04/part.jsonl").write_bytes(b"\xff\n")
+    with pytest.raises(UnicodeDecodeError):
+        runner.nights(on(2), on(5), SMALL)
+    assert [runner.lake.nights(t) for t in ("session", "user_segment")] == [[on(2), on(3)]] * 2
+    assert [line for line in said if "ship: ran" in line] == ["2026-03-02 ship: ran", "2026-03-03 ship: ran"]
+    land(runner, 4)
+    runner.nights(on(2), on(5), SMALL)
+    assert [rows(runner, d) for d in (2, 3, 4, 5)] == [(2.0, "1 nights"), (4.0, "2 nights"), (6.0, "3 nights"), (6.0, "3 nights")]
+
+
+def test_nights_of_a_spark_job_run_side_by_side_in_batches(runner: Runner, monkeypatch: pytest.MonkeyPatch, said: Said) -> None:
+    """Two nights meet inside the job, which they could not one after the other; the job that does many nights at once is given a batch."""
+    meeting, shipped = threading.Barrier(2, timeout=20), []
+
+    def meet(night: Night) -> None:
+        meeting.wait()
+        count(night)
+
+    def ship_all(nights: list[Night], force: bool) -> None:
+        assert all(night.attempt and night.attempt.number == 1 and not force for night in nights)
+        shipped.append([night.ds.day for night in nights])
+
+    pipeline = SMALL | {
+        "count": replace(SMALL["count"], run=f"{__name__}:meet", runtime="spark"),
+        "ship": replace(SMALL["ship"], together=f"{__name__}:ship_all"),
+    }
+    for name, function in (("meet", meet), ("ship_all", ship_all)):
+        monkeypatch.setitem(globals(), name, function)
+    for module, name in ((jobs, "NIGHTLY"), (running, "NIGHTLY"), (running, "JOBS"), (backfill, "NIGHTLY")):
+        monkeypatch.setattr(module, name, pipeline)
+    monkeypatch.setattr(backfill, "BATCH", 4)
+    land(runner, *range(2, 8))
+    runner.nights(on(2), on(7), pipeline, parallel=2)
+    assert shipped == [[2, 3, 4, 5], [6, 7]]
+    assert [rows(runner, d)[0] for d in range(2, 8)] == [2.0, 4.0, 6.0, 6.0, 6.0, 6.0]
 
 
 @pytest.mark.usefixtures("small")

@@ -167,9 +167,9 @@ def stored(lake: Lake, method: str, train_to: dt.date, model: TopicModel, ids: A
         "topic_lineage": [{"model_version": name, "topic_id": i, "relation": "birth"} for i in ids],
     }
     valid = (train_to + dt.timedelta(days=1)).isoformat()
-    version = ModelVersion(
-        name, tables.KINDS[method], train_to.isoformat(), train_to.isoformat(), valid, {"method": method}, "f", "c", status=status
-    )
+    promoted_at = f"{valid}T00:00:00+00:00" if status != "candidate" else None
+    day, kind = train_to.isoformat(), tables.KINDS[method]
+    version = ModelVersion(name, kind, day, day, valid, {"method": method}, "f", "c", None, status, promoted_at)
     return registry.register(lake, version, tables.artifacts(tables.Topics(np.array(list(ids), np.int64), model), rows))
 
 
@@ -188,5 +188,15 @@ def test_the_model_tables_tell_when_a_topic_retired(tmp_path: Any) -> None:
     }
     assert (found["topic_version"].num_rows, found["topic_lineage"].num_rows, found["model_version"].num_rows) == (6, 6, 3)
     assert tables.ids_in_use(lake, {"topics-2024-06-09"}) == {1, 2, 3, 4}
+    # Rolled back, the second version holds no topic active; what it alone holds was never in use to stay.
+    registry.rollback(lake, registry.versions(lake, "topics")[1], dt.datetime(2024, 7, 1, tzinfo=dt.UTC), "worse")
+    again = {r["topic_id"]: (r["status"], r["retired_ds"], r["label_en"]) for r in tables.model_tables(lake)["topic"].to_pylist()}
+    assert again == {
+        1: ("active", None, "1 of topics-2024-05-31"),
+        2: ("active", None, "2 of topics-2024-05-31"),
+        3: ("active", None, "3 of topics-2024-05-31"),
+        4: ("retired", dt.date(2024, 6, 8), "4 of topics-2024-06-07"),
+    }
+    assert tables.model_tables(lake)["topic_version"].num_rows == 6, "published nights refer to them"
     assert tables.labels(lake, None) == {}
     assert {n: t.num_rows for n, t in tables.model_tables(Lake(str(tmp_path / "none"))).items()} == dict.fromkeys(found, 0)

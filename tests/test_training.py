@@ -12,7 +12,6 @@ import pytest
 
 from jobs.runner import Runner
 from jobs.settings import Settings
-from jobs.train import promote_version
 from recsys_core import encoders, registry
 from recsys_core.events import COUNTED_TYPES
 from recsys_core.lake import LakeError, Stamp
@@ -121,6 +120,7 @@ def trained(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Sh
     for ds in (D1, D2):
         shop.runner.run("embed", ds)
     shop.runner.training(D1)
+    shop.runner.run("assign_topics", D2)
     shop.runner.training(D2)
     return shop
 
@@ -236,20 +236,6 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     shop.runner.run("embed", D1)
     with pytest.raises(LakeError, match="1 distinct texts, but topics need two"):
         shop.runner.run("fit_topics", D1)
-
-
-def test_the_order_of_promotions_does_not_matter(tmp_path: Path) -> None:
-    def made(order: list[str], folder: str) -> dict[str, str]:
-        shop = Shop(tmp_path / folder)
-        for name, night in (("a", D1), ("b", D2), ("b2", D2)):
-            valid = (night + dt.timedelta(days=1)).isoformat()
-            registry.save(shop.lake, registry.ModelVersion(name, "topics", str(night), str(night), valid, {}, "f", "c"))
-        for name in order:
-            promote_version(shop, name, dt.datetime.combine(D3, dt.time(), dt.UTC))  # type: ignore[arg-type]
-        return {v.model_version: v.status for v in registry.versions(shop.lake)}
-
-    assert made(["a", "b"], "1") == made(["b", "a"], "2") == {"a": "retired", "b": "champion", "b2": "candidate"}
-    assert made(["b", "b2", "a"], "3") == {"a": "retired", "b": "candidate", "b2": "champion"}
 
 
 def test_masses_are_sums_of_weights_times_counts(spark: SparkSession) -> None:

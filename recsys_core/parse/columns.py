@@ -152,7 +152,10 @@ def block(parser: EventParser, partition: date, rows: Sequence[dict[str, Any]], 
     happened = _moments(c, "ts", epochs=True)
     c.ok &= ~_flags(happened.is_null(), False)
     at = _numbers(happened)
-    c.ok &= at <= _numbers(pc.fill_null(received, pa.scalar(end, pa.int64()).cast(_UTC)))
+    now = _numbers(pc.fill_null(received, pa.scalar(end, pa.int64()).cast(_UTC)))
+    c.ok &= at <= now
+    if parser.job.known_cutoff:
+        c.ok &= now <= micros(parser.job.known_cutoff)
     local = at + _offsets(parser, at, c.ok)
     ds = np.floor_divide(local, _DAY)
     late = (partition - date(1970, 1, 1)).days - ds
@@ -238,7 +241,7 @@ def _offset(moment: datetime, parser: EventParser) -> int:
 
 
 def _users(c: _Columns, parser: EventParser, user_id: pa.Array, keys: dict[str, str]) -> tuple[pa.Array, pa.Array]:
-    """(user ids, their keys); who is known otherwise or opted out is not simple."""
+    """(user ids, their keys); who is known otherwise, opted out or is to be forgotten is not simple."""
     coded = user_id.dictionary_encode()
     names, job = coded.dictionary.to_pylist(), parser.job
     if len(keys) > _MAX_KEYS:
@@ -249,6 +252,9 @@ def _users(c: _Columns, parser: EventParser, user_id: pa.Array, keys: dict[str, 
             found.append(None)
             continue
         if name not in keys:
+            if job.erased and job.erased.request(name):
+                found.append(None)
+                continue
             keys[name] = user_key(job.secret, name)
         found.append(keys[name])
     user_keys = pa.DictionaryArray.from_arrays(coded.indices, pa.array(found, pa.string())).cast(pa.string())

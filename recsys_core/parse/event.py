@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from recsys_core.events import EVENT_TYPES
@@ -23,6 +23,9 @@ from recsys_core.parse.rules import RULES, Fault
 from recsys_core.parse.values import identifier, micros, moment, number, price, text
 from recsys_core.privacy import user_key
 from recsys_core.texts import language_code
+
+if TYPE_CHECKING:
+    from recsys_core.erasure.requests import Erased
 
 ONE_DAY = timedelta(days=1)
 # Deliveries up to this many days after an event's day re-open its night.
@@ -52,6 +55,8 @@ class ParseJob:
     identities   anonymous id → user id, as known on the night
     opted_out    user ids of which nothing is kept
     daily_cap    most events of one user and day that are kept
+    erased       whom to forget; None = nobody ever asked
+    known_cutoff what was received later counts as not delivered yet; None = all that was delivered is known
     """
 
     landing: str
@@ -66,6 +71,8 @@ class ParseJob:
     identities: Mapping[str, str] = field(default_factory=dict, repr=False)
     opted_out: frozenset[str] = field(default=frozenset(), repr=False)
     daily_cap: int = 5_000
+    known_cutoff: datetime | None = None
+    erased: Erased | None = field(default=None, repr=False)
 
 
 class EventParser:
@@ -94,6 +101,11 @@ class EventParser:
             repairs.append("bad_received_ts")
             return None
         return found
+
+    def known(self, row: Mapping[str, Any], partition: date) -> bool:
+        """Whether an object had been received by the cutoff, if there is one: by received_ts, else at the end of its partition's day."""
+        cutoff = self.job.known_cutoff
+        return cutoff is None or (self.received(row.get("received_ts"), partition, []) or self.end_of(partition)) <= cutoff
 
     def happened(self, value: Any, partition: date, received: datetime | None, repairs: list[str]) -> tuple[datetime, datetime]:
         """(time in UTC, the same in the night's zone) of an event that its partition may deliver."""
@@ -136,11 +148,28 @@ class EventParser:
         except Fault:
             return False
 
+    def erased(self, row: Mapping[str, Any], raw: bytes = b"") -> bool:
+        """Whether an object, good or bad, is of somebody who is to be forgotten; without any user, whether its bytes name one."""
+        erased = self.job.erased
+        if not erased:
+            return False
+        try:
+            found = identifier(row.get("user_id"), [])
+        except Fault:
+            found = ""
+        if found.lower() in NO_USER:
+            return erased.within(raw) is not None
+        return erased.request(self.job.identities.get(found, found)) is not None or erased.named(found)
+
     def event(self, row: dict[str, Any], partition: date, mended: tuple[str, ...] = ()) -> dict[str, Any]:
         """An accepted event by column, with user_id and repairs; Fault when it is refused.
 
-        One whose user opted out has the only column `repairs`.
+        One that is not known yet, or whose user opted out or is to be forgotten, has the only column `repairs`.
         """
+        if not self.known(row, partition):
+            return {"repairs": ["not_known_yet"]}
+        if self.erased(row):
+            return {"repairs": ["erased"]}
         if (landed_fault := row.get("fault")) is not None:
             known = isinstance(landed_fault, str) and RULES.get(landed_fault, ("",))[0] == "quarantined"
             raise Fault(str(landed_fault) if known else "refused_at_landing")

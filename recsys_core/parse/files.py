@@ -97,7 +97,9 @@ class FileParser:
                 numbered = lines(stream, self.file)
                 while lines_of_block := _next_block(numbered):
                     yield from self._block(lines_of_block)
-            if not self.counts["objects"] and self.file not in job.may_be_empty:
+            # Where people were erased, blanks stand for objects.
+            blanked = job.erased and self.by_reason["blank_line"]
+            if not self.counts["objects"] and not blanked and self.file not in job.may_be_empty:
                 raise Fault("empty_source")
             if self._beyond(self.corrupt.total(), CORRUPT_SHARE) or self._beyond(self.corrupt["not_json"], NOT_JSON_SHARE):
                 raise Fault("not_json_lines")
@@ -235,6 +237,8 @@ class FileParser:
                 code, field = fault.code, fault.field
             if self.own and "fault" not in found.value:
                 note_fields(found.value, self.fields)
+        if row is None and self.parser.erased(found.value or {}, found.raw):
+            row = {"repairs": ["erased"]}
         if row is None:
             assert code is not None
             self.counts["quarantined"] += 1

@@ -76,14 +76,20 @@ def _gunzipped(stream: BinaryIO, data: bytes) -> Iterator[bytes]:
         raise Fault("gz_trailing")
 
 
-def lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
-    """(byte offset in the unpacked file, line without its line feed), gzip known by its bytes; Fault when the file is to be refused."""
+def blocks(stream: BinaryIO) -> tuple[bool, Iterator[bytes]]:
+    """(whether a file is gzip by its bytes, its unpacked blocks up to the first Fault)."""
     head = stream.read(BLOCK)
     zipped = head[:2] == b"\x1f\x8b"
-    if head and name.endswith(".gz") and not zipped:
-        raise Fault("not_gzip")
+    return zipped, _gunzipped(stream, head) if zipped else _plain(stream, head)
+
+
+def lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
+    """(byte offset in the unpacked file, line without its line feed), gzip known by its bytes; Fault when the file is to be refused."""
+    zipped, unpacked = blocks(stream)
     offset, tail, first = 0, b"", True
-    for block in _gunzipped(stream, head) if zipped else _plain(stream, head):
+    for block in unpacked:
+        if first and name.endswith(".gz") and not zipped:
+            raise Fault("not_gzip")
         if first and (block[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in block[:4]):
             raise Fault("encoding")
         first = False

@@ -39,6 +39,7 @@ RULES: dict[str, tuple[Verdict, str]] = {
     "surrogate": ("repaired", "half of a surrogate pair replaced by U+FFFD"),
     # who it was
     "opted_out": ("repaired", "an event of a user who opted out: counted, and nothing of it kept"),
+    "erased": ("repaired", "of somebody who asked to be forgotten: counted, and nothing of it kept"),
     "stitched": ("repaired", "an anonymous id replaced by the user it was known to belong to on that night"),
     # ids and kinds
     "missing_required": ("quarantined", "a required field is missing or empty"),
@@ -95,6 +96,7 @@ RULES: dict[str, tuple[Verdict, str]] = {
     "unknown_fields": ("repaired", "fields that are not declared, kept in `extra`"),
     "extra_dropped": ("repaired", "undeclared fields of more than 4 kB, left out"),
     # the night
+    "not_known_yet": ("repaired", "received after the moment that the night is built as known at: counted, and nothing of it kept"),
     "dedup": ("repaired", "the same event again, or the same row of a catalogue: counted once"),
     "capped": ("repaired", "beyond the most events of one user and night that are kept: counted, not kept"),
     "bot": ("repaired", "of a user too fast, too regular or too busy for a person: kept, and left out of all facts"),

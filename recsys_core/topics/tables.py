@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -83,24 +84,28 @@ def centroids(lake: Lake, version: ModelVersion) -> tuple[np.ndarray, np.ndarray
 
 
 def published_versions(lake: Lake) -> dict[str, list[ModelVersion]]:
-    """Kind → versions whose topics readers see, oldest first: those that nights have used, and every LDA."""
+    """Kind → versions whose topics readers see, oldest first: those that nights may have used, and every LDA."""
     return {kind: [v for v in registry.versions(lake, kind) if kind != "topics" or v.status != "candidate"] for kind in KINDS.values()}
 
 
 def model_tables(lake: Lake) -> dict[str, pa.Table]:
     """The warehouse's topic, topic_version, topic_lineage and model_version, whole.
 
-    A topic has the words and labels of the last version that holds it. It is active while the newest version of its kind holds it, else
-    retired since the night before the first version without it became valid.
+    A topic has the words and labels of the last version that holds it, one in use before one that was rolled back or replaced. It is active
+    while the newest version in use of its kind holds it, else retired since the night before the first version without it became valid; a
+    topic that no version in use holds, since the first night of the version that does.
     """
     topic: dict[int, dict[str, Any]] = {}
     parts: dict[str, list[pa.Table]] = {name: [TABLES[name].arrow_schema().empty_table()] for name in TABLE_NAMES}
-    for found in published_versions(lake).values():
-        for at, version in enumerate(found):
+    for kind, found in published_versions(lake).items():
+        in_use = [v for v in found if kind != "topics" or v.promoted_at]
+        ends: dict[str, dt.date | None] = {v.model_version: dt.date.fromisoformat(v.valid_from_ds) for v in found}
+        ends |= {v.model_version: dt.date.fromisoformat(after.valid_from_ds) - dt.timedelta(days=1) for v, after in pairwise(in_use)}
+        ends |= {v.model_version: None for v in in_use[-1:]}
+        for version in [*(v for v in found if v not in in_use), *in_use]:
             for name in TABLE_NAMES[1:]:
                 parts[name].append(read_rows(lake, version, name))
-            successor = found[at + 1] if at + 1 < len(found) else None
-            end = dt.date.fromisoformat(successor.valid_from_ds) - dt.timedelta(days=1) if successor else None
+            end = ends[version.model_version]
             for row in read_rows(lake, version, "topic").to_pylist():
                 topic[row["topic_id"]] = row | {"status": "retired" if end else "active", "retired_ds": end}
     tables = {name: pa.concat_tables(held).combine_chunks() for name, held in parts.items() if name != "topic"}

@@ -7,14 +7,13 @@ import hashlib
 import importlib
 import inspect
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs import JOBS, NIGHTLY, OUTSIDE, TRAINING, Job, is_fact
+from jobs import JOBS, NIGHTLY, TRAINING, Job, is_fact
 from jobs.as_of import KNOWN_CUTOFF, known_cutoff
 from jobs.models import NightModels
 from recsys_core import registry
@@ -55,7 +54,10 @@ def code_version() -> str:
     """Hash of the source that rows come from, so that a changed rule is a changed run; what only lands, shows or starts is left out."""
     hasher = hashlib.sha256()
     root = Path(__file__).resolve().parent.parent
-    apart = {*(root / "jobs" / name for name in ("__main__.py", "options.py", "tools.py", "demo.py", "erase.py")), root / "recsys_core" / "report.py"}
+    apart = {
+        *(root / "jobs" / name for name in ("__main__.py", "options.py", "tools.py", "demo.py", "erase.py")),
+        root / "recsys_core" / "report.py",
+    }
     apart |= {root / "recsys_core" / "erasure" / name for name in ("landing.py", "rows.py")}
     apart |= {*(root / "recsys_core" / "simulate").rglob("*.py"), *(root / "recsys_core" / "sources").rglob("*.py")}
     for path in sorted({*(root / "jobs").rglob("*.py"), *(root / "recsys_core").rglob("*.py")} - apart):
@@ -87,7 +89,8 @@ def _config(value: Any) -> Any:
     return digest(asdict(value)) if is_dataclass(value) and not isinstance(value, type) else value
 
 
-def _listed(names: list[str], most: int = 5) -> str:
+def listed(names: list[str], most: int = 5) -> str:
+    """The first of the names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
@@ -230,15 +233,15 @@ class Runner:
         Facts must be there for every landed night of the window; what looks back itself (lists, interests) for every night that was ever
         requested whole. NotBuiltError names the first that is missing. Nights that never landed are absent.
         """
-        found, missing = self._look_back(job, table, ds, topics, back)
+        found, missing = self.look_back(job, table, ds, topics, back)
         if missing:
             raise NotBuiltError(
-                f"{job} of {ds.isoformat()} needs {table} of {_listed([d.isoformat() for d in missing])}, landed but not built: "
+                f"{job} of {ds.isoformat()} needs {table} of {listed([d.isoformat() for d in missing])}, landed but not built: "
                 f"run `python -m jobs nights --from {missing[0].isoformat()} --to {missing[-1].isoformat()}` first"
             )
         return found
 
-    def _look_back(
+    def look_back(
         self, job: str, table: str, ds: dt.date, topics: registry.ModelVersion | None, back: int | None = None
     ) -> tuple[list[dt.date], list[dt.date]]:
         """(nights that are built, nights that should be and are not) of a table within a job's look-back, each oldest first."""
@@ -319,7 +322,7 @@ class Runner:
         spec = JOBS[job]
         params = {n: p.default for n, p in parameters_of(spec).items()} | overrides
         stamp = self.stamp(job, ds, topics, params)
-        live = self._live(job, ds, topics)
+        live = self.live(job, ds, topics)
         night = Night(self, job, ds, topics, stamp, params, trigger)
         if live and not force and all(m is not None and m.input_hash == stamp.input_hash for m in live):
             # Its own attempt may have been cut off after the last manifest.
@@ -356,7 +359,7 @@ class Runner:
     def stamp(self, job: str, ds: dt.date, topics: registry.ModelVersion | None, params: dict[str, Any]) -> Stamp:
         """What a run of the job would be stamped with now: its inputs, and the hash over them, parameters, settings, models and code."""
         spec, inputs = JOBS[job], self.inputs(job, ds, topics)
-        models, settings = self._stamped(job, topics), self.settings
+        models, settings = self.stamped_models(job, topics), self.settings
         config = {
             "params": {k: v for k, v in params.items() if k not in _NOT_CONFIG},
             "time_zone": settings.time_zone,
@@ -370,12 +373,13 @@ class Runner:
         run = digest([job, ds.isoformat(), known, config, models, code_version()])[:10]
         return Stamp(f"{job}-{ds:%Y%m%d}-{run}", input_hash, tuple(inputs), code_version(), models)
 
-    def _stamped(self, job: str, topics: registry.ModelVersion | None) -> dict[str, str]:
+    def stamped_models(self, job: str, topics: registry.ModelVersion | None) -> dict[str, str]:
         """The models that a run of the job is stamped with: none, unless it reads or writes what is kept by model."""
         tables = (t for t in (*JOBS[job].reads, *JOBS[job].writes) if t in TABLES)
         return {"topics": topics.model_version} if topics and any("model_version" in TABLES[t].partition for t in tables) else {}
 
-    def _live(self, job: str, ds: dt.date, topics: registry.ModelVersion | None) -> list[Manifest | None]:
+    def live(self, job: str, ds: dt.date, topics: registry.ModelVersion | None) -> list[Manifest | None]:
+        """The live manifest of each table that a job writes."""
         return [self.lake.manifest(t, ds, **self.parts(t, topics)) for t in JOBS[job].writes]
 
     def night(self, ds: dt.date, jobs: Iterable[str] = NIGHTLY, force: bool = False, trigger: str = "manual") -> None:
@@ -410,61 +414,11 @@ class Runner:
         if absent:
             self.say(f"{absent} nights of the range never landed and are absent")
 
-    # -- what would run ----------------------------------------------------------------------------------------------------------
     def plan(self, first: dt.date, last: dt.date) -> Iterator[str]:
-        """Lines that say what `nights` from first to last would build and why, which later nights that makes stale, and how many of each.
+        """Lines that say what `nights` from first to last would build and why, see `jobs.plan`."""
+        from jobs.plan import plan
 
-        Only manifests and landing files are read. A partition that will be written again counts as changed, with all that follows from it.
-        """
-        changed: set[str] = set()
-        counts: dict[str, Counter[str]] = {job: Counter() for job in NIGHTLY}
-        for ds in (d for d in self.landing.nights() if d >= first):
-            for job, spec in NIGHTLY.items():
-                by_model = any("model_version" in TABLES[t].partition for t in spec.writes)
-                models = self.topic_models(job, ds)
-                if not models and ds <= last:
-                    counts[job]["without a topic model"] += 1
-                    yield f"{ds.isoformat()} {job}: nothing to do (no topic model is valid for this night)"
-                for topics in models:
-                    state, line = self._state(job, ds, topics, changed)
-                    if ds > last and not line.startswith("stale: inputs"):
-                        continue
-                    if state in ("to build", "stale"):
-                        changed |= {self.lake.partition(t, ds, **self.parts(t, topics)) for t in spec.writes}
-                    counts[job][state] += 1
-                    note = self.models.note(ds) if not by_model and self._stamped(job, topics) else ""
-                    yield f"{ds.isoformat()} {job}{f' ({topics.model_version})' if by_model and topics else ''}: {line}{note}"
-        yield from (f"{job}: {', '.join(f'{n} {state}' for state, n in sorted(c.items())) or 'nothing'}" for job, c in counts.items())
-
-    def _state(self, job: str, ds: dt.date, topics: registry.ModelVersion | None, changed: set[str]) -> tuple[str, str]:
-        """(state, state with its reason) of a job, when the partitions `changed` are going to be written before it."""
-        upstream, absent = [], []
-        for table, back in JOBS[job].reads.items():
-            if table in OUTSIDE or (topics is None and "model_version" in TABLES[table].partition):
-                continue
-            found, missing = self._look_back(job, table, ds, topics)
-            for night in (d for d in self.landing.nights() if ds - back * ONE_DAY < d <= ds):
-                rewritten = self.lake.partition(table, night, **self.parts(table, topics)) in changed
-                # A vector follows from its text: writing it again changes nothing behind it.
-                if rewritten and not (table == "text_embedding" and night in found):
-                    upstream.append(f"{table}/{night.isoformat()}")
-                elif night in missing:
-                    absent.append(f"{table}/{night.isoformat()}")
-        live = self._live(job, ds, topics)
-        if absent:
-            return "waiting", f"waits for {_listed(absent, 3)}"
-        if not all(live):
-            return "to build", "to build (never built)"
-        if upstream:
-            return "stale", f"stale: inputs changed ({_listed(upstream, 3)})"
-        if not live:
-            return "run every time", "runs every time (it keeps nothing in the lake)"
-        now = self.stamp(job, ds, topics, {n: p.default for n, p in parameters_of(JOBS[job]).items()})
-        if all(m is not None and m.input_hash == now.input_hash for m in live):
-            return "up to date", "up to date"
-        pairs = {(what, value) for m in live if m for what, value in m.inputs}
-        differing = sorted({what for what, _ in pairs ^ set(now.inputs)})
-        return "stale", f"stale: inputs changed ({_listed(differing, 3)})" if differing else "stale: code or config changed"
+        return plan(self, first, last)
 
     # -- training ----------------------------------------------------------------------------------------------------------------
     def training(self, ds: dt.date, force: bool = False) -> None:

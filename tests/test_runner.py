@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 import jobs
 from jobs import Job, backfill
+from jobs import plan as planning
 from jobs import runner as running
 from jobs.runner import AbsentNightError, Night, NotBuiltError, Runner
 from jobs.settings import Settings
@@ -249,7 +250,7 @@ SMALL = {
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pipeline is `SMALL`: facts, a table by model, a sum over three nights, and a job that keeps nothing in the lake."""
-    for module, name in ((jobs, "NIGHTLY"), (running, "NIGHTLY"), (running, "JOBS"), (backfill, "NIGHTLY")):
+    for module, name in ((jobs, "NIGHTLY"), (running, "NIGHTLY"), (running, "JOBS"), (backfill, "NIGHTLY"), (planning, "NIGHTLY")):
         monkeypatch.setattr(module, name, SMALL)
 
 
@@ -303,7 +304,7 @@ def test_nights_of_a_spark_job_run_side_by_side_in_batches(runner: Runner, monke
     }
     for name, function in (("meet", meet), ("ship_all", ship_all)):
         monkeypatch.setitem(globals(), name, function)
-    for module, name in ((jobs, "NIGHTLY"), (running, "NIGHTLY"), (running, "JOBS"), (backfill, "NIGHTLY")):
+    for module, name in ((jobs, "NIGHTLY"), (running, "NIGHTLY"), (running, "JOBS"), (backfill, "NIGHTLY"), (planning, "NIGHTLY")):
         monkeypatch.setattr(module, name, pipeline)
     monkeypatch.setattr(backfill, "BATCH", 4)
     land(runner, *range(2, 8))

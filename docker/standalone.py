@@ -2,7 +2,8 @@
 
 A supervisor in a session of its own starts the API server, scheduler, DAG processor and triggerer, restarts what ends by itself, and adopts
 every process below them, so that `down` can end all of it. Everything is kept in AIRFLOW_HOME (default `var/airflow`, mode 0700): the
-configuration with its generated keys, the password, the SQLite metadata, the logs. The address is 127.0.0.1:AIRFLOW_PORT (default 8080).
+configuration with its generated keys, the password, the SQLite metadata (unless AIRFLOW_DATABASE names another one), the logs. The address
+is 127.0.0.1:AIRFLOW_PORT (default 8080).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ COMPONENTS = {  # the log servers of scheduler and triggerer would listen on all
     "dag-processor": ["dag-processor"],
     "triggerer": ["triggerer", "--skip-serve-logs"],
 }
-DAGS = ("nightly", "training")
+DAGS = ("nightly", "training", "erasure")
 HOST = "127.0.0.1"
 START_S, GRACE_S, RESTART_S = 300.0, 20.0, 5.0
 
@@ -70,7 +71,7 @@ def write_config(port: int) -> None:
                 "execution_api_server_url": f"{base}/execution/",
                 "fernet_key": old.get("core", "fernet_key", fallback=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()),
             },
-            "database": {"sql_alchemy_conn": f"sqlite:///{home() / 'airflow.db'}"},
+            "database": {"sql_alchemy_conn": os.environ.get("AIRFLOW_DATABASE") or f"sqlite:///{home() / 'airflow.db'}"},
             "logging": {"base_log_folder": str(home() / "logs" / "tasks")},
             "api": {
                 "host": HOST,
@@ -301,7 +302,7 @@ def up(port: int) -> int:
     shown = f"{secret} (shown this once; kept in" if fresh else "(in"
     print(f"Log in as admin with the password {shown} {home() / 'passwords.json'})")
     print(f"The jobs read their settings from {env.get('SETTINGS_FILE', 'the environment only: no settings.env and no demo was found')}")
-    print("Both DAGs are switched on: a night for which nothing has landed is skipped. Stop everything with `make down`.")
+    print("All DAGs are switched on: a night for which nothing has landed is skipped. Stop everything with `make down`.")
     return 0
 
 

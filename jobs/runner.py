@@ -137,15 +137,20 @@ class Night:
 
     def begun(self) -> Night:
         """The night with an attempt at it claimed: what is written from now on bears its number."""
-        by_model = "model_version" in {p for t in JOBS[self.job].writes for p in TABLES[t].partition}
-        attempt = claim(self.lake, f"{self.job}.{self.topics.model_version}" if by_model and self.topics else self.job, self.ds)
+        attempt = claim(self.lake, self.attempted, self.ds)
         return replace(self, attempt=attempt, stamp=replace(self.stamp, attempt=attempt.number))
+
+    @property
+    def attempted(self) -> str:
+        """What an attempt is made at: the job, under its topic model if it writes by model."""
+        by_model = "model_version" in {p for t in JOBS[self.job].writes for p in TABLES[t].partition}
+        return f"{self.job}.{self.topics.model_version}" if by_model and self.topics else self.job
 
     @property
     def staging(self) -> str:
         """Relative path of the folder for this attempt's intermediate files, which is removed once the job is done."""
         assert self.attempt is not None, "a job runs under an attempt"
-        return self.lake.staging(self.attempt.what, self.ds, self.attempt.number)
+        return self.lake.staging(self.attempted, self.ds, self.attempt.number)
 
     def nights(self, table: str, back: int | None = None) -> list[dt.date]:
         """Built nights of a table within the declared look-back (or `back` nights, fewer), tonight included, oldest first."""
@@ -326,7 +331,7 @@ class Runner:
         night = Night(self, job, ds, topics, stamp, params, trigger)
         if live and not force and all(m is not None and m.input_hash == stamp.input_hash for m in live):
             # Its own attempt may have been cut off after the last manifest.
-            self.lake.clear_staging(job, ds, max(m.attempt for m in live if m))
+            self.lake.clear_staging(night.attempted, ds, max(m.attempt for m in live if m))
             self.say(f"{ds.isoformat()} {job}: up to date")
             self.say_last(night)
             return
@@ -336,7 +341,7 @@ class Runner:
         function_of(spec)(night, **params)
         if forgotten := [t for t in spec.writes if t not in night.written]:
             raise LakeError(f"job {job} did not write {', '.join(forgotten)}, which it declares: write it in {spec.run}, empty if need be")
-        self.lake.clear_staging(job, ds, night.stamp.attempt)
+        self.lake.clear_staging(night.attempted, ds, night.stamp.attempt)
         counts = ", ".join(f"{t} {m.rows:,}" for t, m in night.written.items())
         self.say(f"{ds.isoformat()} {job}: {time.perf_counter() - started:.1f} s{' – ' + counts if counts else ''}")
         self.say_last(night)

@@ -41,7 +41,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "n_lines": ("bigint", "lines"),
     "n_objects": ("bigint", "objects in: n_good + n_repaired + n_quarantined"),
     "n_good": ("bigint", "objects accepted as they were"),
-    "n_repaired": ("bigint", "objects accepted with a repair, or counted and not kept (dedup, capped, opted_out)"),
+    "n_repaired": ("bigint", "objects accepted with a repair, or counted and not kept (dedup, capped, opted_out, erased)"),
     "n_quarantined": ("bigint", "objects in event_quarantine"),
     "n_excused": ("bigint", "of the quarantined, those of reasons that the source declares expected"),
     "n_other_nights": ("bigint", "of the good and repaired, those whose day is another night's"),

@@ -22,6 +22,7 @@ from recsys_core.parse.values import identifier
 from recsys_core.quality import FileLedger
 
 if TYPE_CHECKING:
+    from recsys_core.erasure.requests import Erased
     from recsys_core.landing import Landing
 
 
@@ -41,8 +42,11 @@ class Identities:
     quarantine: list[dict[str, Any]] = field(default_factory=list)
 
 
-def identities_as_of(landing: Landing, ds: dt.date) -> Identities:
-    """The identity map and the opt-out list from all partitions up to ds; the newest row of an id holds."""
+def identities_as_of(landing: Landing, ds: dt.date, erased: Erased | None = None) -> Identities:
+    """The identity map and the opt-out list from all partitions up to ds; the newest row of an id holds.
+
+    A refused row that names somebody who is to be forgotten is counted, and not kept.
+    """
     found = Identities()
     for kind, read in (("identity", _identity), ("optout", _optout)):
         for day in (d for d in landing.nights(kind) if d <= ds):
@@ -53,7 +57,8 @@ def identities_as_of(landing: Landing, ds: dt.date) -> Identities:
                         _take(found, kind, key, value)
                 if day == ds:
                     found.files.append(rows.ledger(kind, day, file, sha256))
-                    found.quarantine += [q | {"file": file} for q in rows.refused]
+                    kept = [q for q in rows.refused if not (erased and erased.within(base64.b64decode(q["raw_base64"])))]
+                    found.quarantine += [q | {"file": file} for q in kept]
     return found
 
 

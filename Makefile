@@ -20,7 +20,7 @@ define lock_file
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lock up down generate clean-demo
+.PHONY: help demo test soak check fix lock up down generate clean-demo
 
 help: ## Show this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
@@ -29,9 +29,20 @@ demo: ## Simulate a shop, run its nights and show what came out (NIGHTS=3 for a 
 	@$(BOOTSTRAP)
 	@$(PY) -m jobs demo $(if $(NIGHTS),--nights $(NIGHTS))
 
+# A file's tests stay together, with what they share, and files begin in the order that tests/conftest.py gives them.
+WORKERS = -n 2 --dist loadfile --no-loadscope-reorder
+
 test: ## Run every test, fast ones first (T=tests/test_x.py, or any pytest arguments)
 	@$(BOOTSTRAP) test
+ifdef T
 	@$(PY) -m pytest $(T)
+else
+	@$(PY) -m pytest $(WORKERS) -m fast; fast=$$?; $(PY) -m pytest $(WORKERS) -m "not fast" && exit $$fast
+endif
+
+soak: ## Try to break every promise of docs/reliability.md, for hours, resumable (T="--only kill --trials 3")
+	@$(BOOTSTRAP) test
+	@$(PY) -m tests.faults $(T)
 
 check: ## Format, lint, types and the fast tests
 	@$(BOOTSTRAP)

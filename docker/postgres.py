@@ -5,6 +5,8 @@
     with serve() as url:
         ...  # url = "postgresql://pg@127.0.0.1:PORT/postgres"
 
+and `served()` where the server is to be crashed and started again.
+
 The server never runs as root: started by root it runs as the system user postgres, or nobody.
 It trusts every local connection and does not fsync.
 """
@@ -23,13 +25,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 PROGRAMS = ("initdb", "pg_ctl", "postgres")
 DEBIAN_HOME = Path("/usr/lib/postgresql")
-# Durability is what a throw-away server can do without; the socket folder is added at start.
-OPTIONS = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_connections": "60", "listen_addresses": "127.0.0.1"}
+# What is committed outlives a crash of the server, not one of the machine; the socket folder is added at start.
+OPTIONS = {"fsync": "off", "full_page_writes": "off", "max_connections": "60", "listen_addresses": "127.0.0.1"}
 PORT_TRIES = 5
 
 
@@ -78,6 +81,7 @@ class _Server:
     def __init__(self) -> None:
         self.programs = server_programs()
         self.user = server_user()
+        self.port = 0
         self.folder = Path(tempfile.mkdtemp(prefix="nightly-pg-", dir=_temporary_root()))
         if self.user:
             os.chown(self.folder, self.user.pw_uid, self.user.pw_gid)
@@ -99,29 +103,44 @@ class _Server:
             log.seek(0)
             return subprocess.CompletedProcess(done.args, done.returncode, log.read())
 
-    def start(self) -> str:
+    def make(self) -> str:
         """Its URL, once it answers."""
         made = self._call("initdb", "--auth=trust", "--username=pg", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8")
         if made.returncode:
             raise PostgresError(f"initdb failed in {self.folder}: {made.stdout[-2000:]}")
-        tail = ""
         for _ in range(PORT_TRIES):  # another process may take the port between the look and the start
-            port = _free_port()
-            options = " ".join(f"-c {name}={value}" for name, value in OPTIONS.items()) + f" -p {port} -k {self.folder}"
-            if self._call("pg_ctl", "start", "-w", "-t", "60", "-o", options, "-l", str(self.folder / "server.log")).returncode == 0:
-                return f"postgresql://pg@127.0.0.1:{port}/postgres"
-            with contextlib.suppress(OSError):
-                tail = (self.folder / "server.log").read_text(encoding="utf-8", errors="replace")[-2000:]
-        raise PostgresError(f"PostgreSQL did not start: {tail}")
+            self.port = _free_port()
+            with contextlib.suppress(PostgresError):
+                self.start()
+                return f"postgresql://pg@127.0.0.1:{self.port}/postgres"
+        raise PostgresError(f"PostgreSQL did not start: {self._log()}")
+
+    def start(self) -> None:
+        """Start it on its port, on the data that is there; returns once it answers."""
+        options = " ".join(f"-c {name}={value}" for name, value in OPTIONS.items()) + f" -p {self.port} -k {self.folder}"
+        if self._call("pg_ctl", "start", "-w", "-t", "60", "-o", options, "-l", str(self.folder / "server.log")).returncode:
+            raise PostgresError(f"PostgreSQL did not start: {self._log()}")
+
+    def _log(self) -> str:
+        with contextlib.suppress(OSError):
+            return (self.folder / "server.log").read_text(encoding="utf-8", errors="replace")[-2000:]
+        return ""
+
+    def crash(self) -> None:
+        """Stop it at once, as a crash would: nothing is finished, and the next start recovers."""
+        self._call("pg_ctl", "stop", "-m", "immediate", "-w", "-t", "30")
 
     def stop(self) -> None:
         if (self.folder / "data" / "postmaster.pid").exists():
-            self._call("pg_ctl", "stop", "-m", "immediate", "-w", "-t", "30")
+            self.crash()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _hold(follow_stdin: bool) -> None:
-    """Serve until a signal, or until stdin ends: the kernel closes an owner's pipe even when the owner is killed."""
+    """Serve until a signal, or until stdin ends: the kernel closes an owner's pipe even when the owner is killed.
+
+    A line `crash` or `start` on stdin is done and answered by `done`.
+    """
 
     def leave(signum: int, frame: FrameType | None) -> None:
         raise SystemExit(0)
@@ -130,9 +149,11 @@ def _hold(follow_stdin: bool) -> None:
         signal.signal(number, leave)
     server = _Server()
     try:
-        print(server.start(), flush=True)
+        print(server.make(), flush=True)
         if follow_stdin:
-            sys.stdin.buffer.read()
+            for line in sys.stdin:
+                {"crash": server.crash, "start": server.start}[line.strip()]()
+                print("done", flush=True)
         else:
             print("serving until Ctrl-C; everything in it goes with it", file=sys.stderr, flush=True)
             signal.pause()
@@ -142,9 +163,33 @@ def _hold(follow_stdin: bool) -> None:
         server.stop()
 
 
+@dataclass(frozen=True)
+class Server:
+    """A throw-away server in a process of its own."""
+
+    url: str
+    _holder: subprocess.Popen[str]
+
+    def crash(self) -> None:
+        """Stop it as a crash would (`-m immediate`); returns once it is down."""
+        self._ask("crash")
+
+    def start(self) -> None:
+        """Start it again under the same URL, on the same data; returns once it answers."""
+        self._ask("start")
+
+    def _ask(self, what: str) -> None:
+        assert self._holder.stdin is not None
+        assert self._holder.stdout is not None
+        self._holder.stdin.write(f"{what}\n")
+        self._holder.stdin.flush()
+        if self._holder.stdout.readline().strip() != "done":
+            raise PostgresError(f"the throw-away PostgreSQL did not {what}; the reason is printed above")
+
+
 @contextlib.contextmanager
-def serve() -> Iterator[str]:
-    """The URL of a fresh server that lives as long as the block; `PostgresError` says why when there is none."""
+def served() -> Iterator[Server]:
+    """A fresh server that lives as long as the block; `PostgresError` says why when there is none."""
     command = [sys.executable, str(Path(__file__).resolve()), "--follow-stdin"]
     # A session of its own: Ctrl-C reaches the owner alone, which then closes the pipe.
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
@@ -154,11 +199,18 @@ def serve() -> Iterator[str]:
         url = holder.stdout.readline().strip()
         if not url:
             raise PostgresError("the throw-away PostgreSQL did not start; the reason is printed above")
-        yield url
+        yield Server(url, holder)
     finally:
         holder.stdin.close()
         holder.wait(timeout=60)
         holder.stdout.close()
+
+
+@contextlib.contextmanager
+def serve() -> Iterator[str]:
+    """The URL of such a server."""
+    with served() as server:
+        yield server.url
 
 
 def main() -> int:

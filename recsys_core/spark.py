@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +39,18 @@ CONF = {
 }
 
 
+# Under the interpreter, as Spark's jars are; docker/spark_classes.py makes what lies there.
+CLASSES = Path(sys.prefix) / "share" / "spark-classes"
+
+
+def class_archive() -> Path | None:
+    """The archive of Spark's classes that a JVM maps instead of reading them from jars one by one; None where none was made.
+
+    Its name says its size, because the JVM dies of a file that is cut off. One of another Java or for other jars it leaves alone.
+    """
+    return next((path for path in sorted(CLASSES.glob("*.jsa")) if path.stem == str(path.stat().st_size)), None)
+
+
 def session(master: str = "local[2]", app: str = "nightly-interests", conf: dict[str, str] | None = None) -> SparkSession:
     """A Spark session on `master`, in UTC, with this interpreter for its Python workers.
 
@@ -52,6 +66,8 @@ def session(master: str = "local[2]", app: str = "nightly-interests", conf: dict
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     settings = {**CONF, **(LOCAL_CONF if master.startswith("local") else {}), **(conf or {})}
+    if (archive := class_archive()) and settings.get("spark.driver.extraJavaOptions") == LOCAL_CONF["spark.driver.extraJavaOptions"]:
+        settings["spark.driver.extraJavaOptions"] += f' "-XX:SharedArchiveFile={archive}" -Xshare:auto -Xlog:cds=off -Xlog:cds+dynamic=off'
     builder = SparkSession.builder.master(master).appName(app)
     for key, value in settings.items():
         builder = builder.config(key, value)
@@ -59,3 +75,36 @@ def session(master: str = "local[2]", app: str = "nightly-interests", conf: dict
         return builder.getOrCreate()
     except (PySparkRuntimeError, FileNotFoundError) as error:
         raise RuntimeError(f"no JVM for Spark ({error}): install Java 17 or later and see that `java -version` answers") from error
+
+
+def stop(running: SparkSession) -> None:
+    """Stop a session; nothing is left to be stopped when its JVM has ended."""
+    if _jvm_ended(within_s=0) is None:
+        running.stop()
+
+
+def death(error: Exception) -> str | None:
+    """The sentence that says so when `error` came of a process of Spark that has died, its JVM or a Python worker; None when it did not."""
+    if "pyspark" not in sys.modules:
+        return None
+    code = _jvm_ended(within_s=1)  # its connections break before it has ended
+    if code is not None:
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        died = f"Spark's Java process ended in the middle of the work ({how})"
+    elif "Python worker exited unexpectedly" in str(error):
+        died = "a Python worker of Spark ended in the middle of the work"
+    else:
+        return None
+    return f"{died}: it was killed, or memory ran out; nothing half-written is live, so free some memory and run the command again"
+
+
+def _jvm_ended(within_s: float) -> int | None:
+    """Exit code of the session's JVM (-n: by signal n), None while it runs or where this process started none."""
+    from pyspark import SparkContext
+
+    jvm = getattr(SparkContext._gateway, "proc", None)
+    if jvm is None:
+        return None
+    with suppress(subprocess.TimeoutExpired):
+        return int(jvm.wait(within_s))
+    return None

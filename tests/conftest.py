@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Generator, Iterator
 from itertools import count
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 REPO = Path(__file__).resolve().parent.parent
-# In the order they run; a test belongs to the last one it is marked with.
+# A test belongs to the last one it is marked with. The fast ones run first, then from the last kind on: with two workers the longest files
+# must not begin when the other worker has nothing left.
 KINDS = ("fast", "spark", "postgres", "e2e", "ui")
 FIXTURE_KINDS = {"spark": "spark", "postgres_url": "postgres", "postgres_db": "postgres"}
 # A developer's own settings must not decide what a test sees.
 SETTINGS = re.compile(
-    r"LANDING|LAKE|WAREHOUSE|REPORT|USER_KEY_SECRET(_FILE)?|KEY_ID|TIME_ZONE|GRACE_S|ENCODER|DEVICE|SPARK_MASTER|EVENT_TYPES_FILE|BLOCK_ON_HISTORY|SPARK_CONF.*|AIRFLOW_.*|PYTHONDONTWRITEBYTECODE"
+    r"LANDING|LAKE|WAREHOUSE|REPORT|USER_KEY_SECRET(_FILE)?|KEY_ID|TIME_ZONE|GRACE_S|ENCODER|DEVICE|SPARK_MASTER|EVENT_TYPES_FILE|KNOWN_CUTOFF|ERASURE_INBOX|BLOCK_ON_HISTORY|SPARK_CONF.*|AIRFLOW_.*|PYTHONDONTWRITEBYTECODE"
 )
 
 for name in [name for name in os.environ if SETTINGS.fullmatch(name)]:
@@ -34,7 +36,8 @@ os.environ |= {
     "PYSPARK_DRIVER_PYTHON": sys.executable,
     "SPARK_LOCAL_IP": "127.0.0.1",
     "SETTINGS_FILE": os.devnull,
-    "AIRFLOW_HOME": str(REPO / "var" / "tests" / "airflow"),  # importing Airflow writes there
+    # Importing Airflow writes there: each worker of pytest-xdist needs its own.
+    "AIRFLOW_HOME": str(REPO / "var" / "tests" / f"airflow{os.environ.get('PYTEST_XDIST_WORKER', '')}"),
 }
 
 
@@ -45,14 +48,14 @@ def kind(item: pytest.Item) -> int:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
-    """Mark every test with its kind before `-m` selects, and put the fast ones first after all else has ordered them."""
+    """Mark every test with its kind before `-m` selects, and order them by it after all else has ordered them."""
     for item in items:
         used = {FIXTURE_KINDS[name] for name in getattr(item, "fixturenames", ()) if name in FIXTURE_KINDS}
         for name in sorted(used) or ["fast"]:
             if used or not any(mark.name in KINDS for mark in item.iter_markers()):
                 item.add_marker(name)
     yield
-    items.sort(key=kind)
+    items.sort(key=lambda item: -kind(item) % len(KINDS))
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +87,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     running = session("local[2]", "tests", conf)
     yield running
     running.stop()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Spark's asks the session that is no more
 
 
 @pytest.fixture(scope="session")

@@ -70,7 +70,8 @@ class Shop:
 
     def lake_checksums(self, ds: dt.date | None = None) -> dict[str, str]:
         """Checksum by partition of all live ones (of a night), those kept by content left out."""
-        manifests = [json.loads(path.read_bytes()) | {"at": path.parent} for path in self.lake.rglob("_manifest.json")]
+        paths = [path for path in self.lake.rglob("_manifest.json") if not path.parent.name.startswith("run=")]
+        manifests = [json.loads(path.read_bytes()) | {"at": path.parent} for path in paths]
         return {
             str(m["at"].relative_to(self.lake)): m["checksum"]
             for m in manifests

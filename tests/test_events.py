@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 import jobs
 from jobs import JOBS, NIGHTLY, Job
+from jobs import plan as planning
 from jobs import runner as running
 from jobs.__main__ import main
 from jobs.runner import Night, Runner
@@ -238,7 +239,7 @@ SMALL = {
 
 
 def test_a_changed_file_runs_again_what_weighs_and_no_fact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, name in ((jobs, "NIGHTLY"), (running, "NIGHTLY"), (running, "JOBS")):
+    for module, name in ((jobs, "NIGHTLY"), (running, "NIGHTLY"), (running, "JOBS"), (planning, "NIGHTLY")):
         monkeypatch.setattr(module, name, SMALL)
     (tmp_path / "landing/events/ds=2026-03-10").mkdir(parents=True)
 

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from airflow.sdk.execution_time.timeout import timeout
 
 from dags.launcher import processes
-from dags.operators import JobOperator
+from dags.operators import GRACE_S, LAUNCHER, JobOperator
 
 # A job of three generations that all ignore SIGTERM: itself, a child that left its group, and a grandchild that left its session and whose
 # parent has ended. It writes their pids to the file and waits.
@@ -178,3 +180,71 @@ def test_a_killed_parent_leaves_nothing(tmp_path: Path, victim: str) -> None:
         finally:
             for pid in living([task.pid, *pids]):
                 os.kill(pid, signal.SIGKILL)
+
+
+# -- a real job: a driver, its JVM, and Python workers that are reading files --------------------------------------------------------------
+DAY = "2026-03-01"
+GENERATIONS = ("task", "launcher", "driver", "jvm", "daemon", "worker")
+KILL, TERM = signal.SIGKILL, signal.SIGTERM
+
+
+@pytest.fixture(scope="module")
+def landing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A landed night whose two files keep two workers busy for longer than a test lasts."""
+    root = tmp_path_factory.mktemp("landing")
+    folder = root / "events" / f"ds={DAY}"
+    folder.mkdir(parents=True)
+    line = f'{{"event_id":"e%d","user_id":"u1","item_id":"i1","event_type":"view","ts":"{DAY}T10:00:00Z"}}\n'
+    lines = "".join(line % n for n in range(10_000)).encode()
+    for name in "ab":
+        with (folder / f"{name}.jsonl").open("wb") as file:
+            file.writelines([name.encode(), b"\n", *[lines] * 60])
+    return root
+
+
+@pytest.fixture
+def task(landing: Path, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that starts the launcher as a task does, and that `clean`; what is said lies in `said`."""
+    script = "import os, subprocess as s, sys; sys.exit(s.call([sys.executable, sys.argv[1], str(os.getpid()), *sys.argv[2:]]))"
+    command = [sys.executable, "-c", script, str(LAUNCHER), str(GRACE_S), sys.executable, "-m", "jobs", "clean", "--ds", DAY]
+    env = os.environ | {"LANDING": str(landing), "LAKE": str(tmp_path / "lake"), "USER_KEY_SECRET": "secret"}
+    with (tmp_path / "said").open("w") as said, subprocess.Popen(command, cwd=REPO, env=env, stdout=said, stderr=said) as started:
+        yield started
+        started.kill()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("victim", "number", "code", "says"),
+    [
+        ("task", KILL, -9, ""),
+        ("launcher", KILL, 256 - 9, ""),
+        ("launcher", TERM, 143, ""),
+        ("driver", KILL, 137, ""),
+        ("jvm", KILL, 1, "failed: Spark's Java process ended in the middle of the work (signal 9): it was killed, or memory ran out"),
+        ("worker", KILL, 1, "failed: a Python worker of Spark ended in the middle of the work: it was killed, or memory ran out"),
+    ],
+    ids=["task", "launcher", "launcher, told to stop", "driver", "jvm", "worker"],
+)
+def test_nothing_of_a_night_outlives_a_kill(
+    task: subprocess.Popen[bytes], tmp_path: Path, victim: str, number: int, code: int, says: str
+) -> None:
+    """Five seconds after a kill from above; a driver that lost a process below says so in one sentence, as its last act."""
+    found: dict[str, list[int]] = {}
+    deadline = time.monotonic() + 90
+    while len(found.get("worker", ())) < 2:
+        assert time.monotonic() < deadline, found
+        assert task.poll() is None, (tmp_path / "said").read_text()
+        time.sleep(0.1)
+        table, found = processes(), {"task": [task.pid]}
+        for above, below in pairwise(GENERATIONS):
+            found[below] = [pid for pid, (parent, _, state) in table.items() if parent in found[above] and state not in "ZX"]
+    try:
+        os.kill(found[victim][-1], number)
+        assert_gone(list(chain(*found.values())), within_s=15 if says else 5)
+    finally:
+        for pid in living(list(chain(*found.values()))):
+            os.kill(pid, KILL)
+    assert task.wait() == code
+    lines = [line for line in (tmp_path / "said").read_text().splitlines() if not line.startswith("WARNING: Using incubator modules")]
+    assert [line[: len(says)] for line in lines if says] == ([says] if says else [])

@@ -68,10 +68,13 @@ class Shop:
             found: list[dict[str, Any]] = warehouse.query(sql, params).to_pylist()
         return found
 
+    def live_manifests(self) -> list[Path]:
+        """The manifests of partitions; their copies in the folders of runs are left out."""
+        return [path for path in self.lake.rglob("_manifest.json") if not path.parent.name.startswith("run=")]
+
     def lake_checksums(self, ds: dt.date | None = None) -> dict[str, str]:
         """Checksum by partition of all live ones (of a night), those kept by content left out."""
-        paths = [path for path in self.lake.rglob("_manifest.json") if not path.parent.name.startswith("run=")]
-        manifests = [json.loads(path.read_bytes()) | {"at": path.parent} for path in paths]
+        manifests = [json.loads(path.read_bytes()) | {"at": path.parent} for path in self.live_manifests()]
         return {
             str(m["at"].relative_to(self.lake)): m["checksum"]
             for m in manifests

@@ -87,7 +87,7 @@ def differing(a: dict[str, str], b: dict[str, str]) -> list[str]:
 
 
 def manifests(shop: Shop) -> dict[str, dict[str, Any]]:
-    return {str(p.parent.relative_to(shop.lake)): json.loads(p.read_bytes()) for p in shop.lake.rglob("_manifest.json")}
+    return {str(p.parent.relative_to(shop.lake)): json.loads(p.read_bytes()) for p in shop.live_manifests()}
 
 
 def command_line(shop: Shop, *words: str) -> subprocess.CompletedProcess[str]:

@@ -92,6 +92,8 @@ PROMISES: dict[str, Promise] = {
         "carry the other one.",
         "models",
         full=3,  # of ten nights each
+        short=(),
+        elsewhere="tests/test_pipeline.py",
     ),
     "future": Promise(
         "Whatever changes after a night (events, in whatever partition; the catalogue; later models) changes no byte of it.",
@@ -119,5 +121,7 @@ PROMISES: dict[str, Promise] = {
         "last night back.",
         "backfill",
         full=1,
+        short=(),
+        elsewhere="tests/test_pipeline.py",
     ),
 }

@@ -129,10 +129,14 @@ def run(values: dict[str, Any], work: Callable[[Any], None]) -> None:
 
     now = dt.datetime.now(dt.UTC).replace(microsecond=0)
     runner = Runner(settings_of(values), lambda line: click.echo(line), bool(values.get("use_current_models")), now)
-    try:
-        guard(lambda: _naming_full_disks(lambda: work(runner), runner.settings))
-    finally:
-        runner.close()
+
+    def whole() -> None:
+        try:
+            _naming_full_disks(lambda: work(runner), runner.settings)
+        finally:
+            runner.close()  # before the error is said: its sentence comes after whatever Spark still logs
+
+    guard(whole)
 
 
 def _naming_full_disks(work: Callable[[], None], settings: Settings) -> None:

@@ -61,9 +61,9 @@ def full(reference: Reference, folder: Path, level: int, part: float) -> dict[st
     began = time.monotonic()
     said = ran(shop, *command, wanted=1)
     failed_s = time.monotonic() - began
-    last = said.strip().splitlines()[-1]
-    assert last.startswith("failed: "), f"a full disk ends in another line than what failed: {last}"
-    assert str(disk) in last, f"the error does not name the path below {disk}: {last}"
+    failed = [line for line in said.splitlines() if line.startswith("failed: ")]
+    assert failed, f"a full disk is not said: {said[-300:]}"
+    assert str(disk) in failed[-1], f"the error does not name the path below {disk}: {failed[-1]}"
     _assert_old(reference, shop)
     filler.unlink()
     ran(shop, *command)

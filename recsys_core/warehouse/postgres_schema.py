@@ -56,7 +56,7 @@ class _Session:
         self.connection.execute(sql)
 
     def append(self, table: str, rows: pa.Table) -> None:
-        raise NotImplementedError
+        raise WarehouseError("a migration changes tables and brings no rows")
 
 
 def migrate(url: str, lock: int, lock_wait_s: float, ddl_wait_s: float, may_drop: bool) -> list[str]:

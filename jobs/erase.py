@@ -185,21 +185,21 @@ class _Erasure:
         requests.note_pending(self.lake, self.noted)
 
     def _up_to_date(self) -> set[tuple[str, str, str]]:
-        """(job, night, topic model) of what is up to date."""
+        """(job, night, model that it ran under) of what is up to date."""
         found = set()
         for ds in self.landing.nights():
             for job, spec in NIGHTLY.items():
                 params = {n: p.default for n, p in parameters_of(spec).items()}
-                for topics in self.runner.topic_models(job, ds) if spec.writes else ():
-                    live = [self.lake.manifest(t, ds, **self.runner.parts(t, topics)) for t in spec.writes]
+                for under in self.runner.models_for(job, ds) if spec.writes else ():
+                    live = [self.lake.manifest(t, ds, **self.runner.parts(t, under)) for t in spec.writes]
                     if not all(live):
                         continue
                     try:
-                        stamp = self.runner.stamp(job, ds, topics, params)
+                        stamp = self.runner.stamp(job, ds, under, params)
                     except NotBuiltError:
                         continue
                     if all(m and m.input_hash == stamp.input_hash for m in live):
-                        found.add((job, ds.isoformat(), topics.model_version if topics else ""))
+                        found.add((job, ds.isoformat(), under.model_version if under else ""))
         return found
 
     def _in_step(self) -> set[tuple[str, str]]:
@@ -221,10 +221,10 @@ class _Erasure:
         """Give what was up to date the inputs that it has now: nobody else's rows would change, so nothing is to be computed again."""
         for job, day, version in self.noted["up_to_date"]:
             ds, spec = dt.date.fromisoformat(day), JOBS[job]
-            topics = registry.find(self.lake, "topics", version) if version else None
-            stamp = self.runner.stamp(job, ds, topics, {n: p.default for n, p in parameters_of(spec).items()})
+            under = next((m for m in self.runner.models_for(job, ds) if m and m.model_version == version), None)
+            stamp = self.runner.stamp(job, ds, under, {n: p.default for n, p in parameters_of(spec).items()})
             for table in spec.writes:
-                m = self.lake.manifest(table, ds, **self.runner.parts(table, topics))
+                m = self.lake.manifest(table, ds, **self.runner.parts(table, under))
                 if m and m.input_hash != stamp.input_hash:
                     number = max(m.attempt, numbers.get((_what(table, m.partition), ds), 0))
                     self.lake.relabel(m, input_hash=stamp.input_hash, inputs=[list(i) for i in stamp.inputs], attempt=number)
@@ -327,5 +327,4 @@ class _Erasure:
 
 def _what(table: str, parts: Mapping[str, str]) -> str:
     """Under what name runs that write a partition claim their attempts."""
-    job = writer_of(table) or table
-    return f"{job}.{parts['model_version']}" if "model_version" in parts else job
+    return ".".join([writer_of(table) or table, *parts.values()])

@@ -2,15 +2,74 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+import datetime as dt
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
+from jobs.as_of import end_of
+from recsys_core import registry
+from recsys_core.lake import STAGING, LakeError, digest
 from recsys_core.tables import TABLES
 
 if TYPE_CHECKING:
-    from jobs.runner import Night
+    from jobs.runner import Night, Runner
+    from recsys_core.topics.tables import Topics
+
+
+def fit_encoder(night: Night, *, refit: Annotated[bool, "fit anew although a fitted version is in use"] = False) -> None:
+    """See that there is an encoder for the training, registered, and that the vectors of its nights are in its space.
+
+    An encoder that is fitted (ENCODER=lsa) is fitted on the texts of the nights up to ds when none was yet, and is then kept: a new one
+    would be another space, in which every text is embedded anew.
+    """
+    from recsys_core.encoders import FITTED, versions
+
+    settings, lake, runner = night.settings, night.lake, night.runner
+    tomorrow = night.ds + dt.timedelta(days=1)
+    version = versions.valid_for(lake, settings.encoder, tomorrow)
+    if settings.encoder in FITTED and (version is None or refit):
+        version = _fitted(night, tomorrow)
+    if version is None:
+        raise LakeError(f"no {settings.encoder} encoder is in use: see `python -m jobs fine_tune --help`, or set ENCODER to another")
+    version = versions.registered(lake, version)
+    runner.say(f"{night.ds.isoformat()} fit_encoder: {version.model_version}")
+    for ds in night.nights("item_text"):
+        runner.run("embed", ds, trigger=night.trigger, under=version)
+
+
+def _fitted(night: Night, valid_from: dt.date) -> registry.ModelVersion | None:
+    """A new version of the encoder that is set, fitted on the texts of the nights up to ds; None for one that is not fitted on texts."""
+    from recsys_core import encoders
+    from recsys_core.encoders import versions
+
+    name, ds = night.settings.encoder, night.ds.isoformat()
+    fit = encoders.fitter(name)
+    if fit is None:
+        return None
+    nights, users = night.nights("item_text"), night.read("user_text", columns=["kind", "text_hash", "text"])
+    users = users.filter(pc.is_in(users["kind"], pa.array(["review", "search"])))
+    texts: dict[str, str] = {}
+    for rows in (night.read("item_text", columns=["text_hash", "text"]), users):
+        texts.update(zip(rows["text_hash"].to_pylist(), rows["text"].to_pylist(), strict=True))
+    if not texts:
+        raise LakeError(f"no night up to {ds} has texts: run `python -m jobs nights --jobs clean,aggregate,texts` on some first")
+    fingerprint, kind = digest([list(i) for i in night.stamp.inputs]), versions.kind_of(name)
+    made = registry.version_name(kind, night.ds, fingerprint, {"encoder": name})
+    version = registry.ModelVersion(
+        made, kind, nights[0].isoformat(), ds, valid_from.isoformat(), {"encoder": name}, fingerprint, night.stamp.code, made
+    )
+    try:
+        version = registry.register(night.lake, version, fit([texts[h] for h in sorted(texts)]))
+    except ValueError as error:
+        raise LakeError(f"{name} cannot be fitted on the texts of the {len(nights)} nights up to {ds}: {error}") from error
+    end = end_of(night.ds, night.settings)
+    registry.promote(night.lake, version, end, night.runner.now or end, "fitted for the training")
+    return versions.valid_for(night.lake, name, valid_from)
 
 
 def embed(
@@ -19,73 +78,133 @@ def embed(
     embed_behaviour_text: Annotated[bool, "also embed the nightly descriptions of users' behaviour"] = False,
     device: Annotated[Literal["auto", "cpu", "cuda"], "where the encoder runs; auto: as the setting DEVICE says"] = "auto",
 ) -> None:
-    """Write vectors of the night's texts that no other night has embedded; what the night embedded before is kept."""
-    from recsys_core import encoders
+    """Write vectors of the night's texts that no other night has embedded; what the night embedded before is kept.
 
-    settings, lake, say = night.settings, night.lake, night.runner.say
-    space = encoders.space_of(settings.encoder)
+    Vectors that `embed_shard` left are taken up; only what none of them has is encoded here.
+    """
+    lake, space = night.lake, _space(night)
+    texts, own = _new_texts(night, embed_behaviour_text)
+    made_by = {}
+    if manifest := lake.manifest("text_embedding", night.ds, embedding_space=space):
+        made_by = dict(manifest.models)
+    left = _left_by_shards(night)
+    left = left.filter(pc.is_in(left["text_hash"], pa.array(sorted(texts), pa.string()))).sort_by("text_hash")
+    taken = set(left["text_hash"].to_pylist())
+    rest = {h: text for h, text in texts.items() if h not in taken}
+    parts = [own, left]
+    if rest:
+        fresh, made_by["device"] = _encoded(night, rest, device)
+        parts.append(fresh)
+    night.write("text_embedding", pa.concat_tables(parts), **made_by)
+    lake.remove(_shards(night))
+
+
+def embed_shard(runner: Runner, ds: dt.date, part: int, of: int, embed_behaviour_text: bool = False, device: str = "auto") -> None:
+    """Encode the part-th of `of` shards of the night's new texts, by their hashes, and leave the vectors for `embed`.
+
+    So several workers, each with its own GPU, share a night. A shard that is lost is encoded by `embed` itself.
+    """
+    for under in runner.models_for("embed", ds):
+        night = runner.prepared("embed", ds, under)
+        texts, _ = _new_texts(night, embed_behaviour_text)
+        mine = {h: text for h, text in texts.items() if int(h[:16], 16) % of == part - 1}
+        rows = _encoded(night, mine, device)[0] if mine else TABLES["text_embedding"].arrow_schema().empty_table()
+        sink = pa.BufferOutputStream()
+        pq.write_table(rows, sink)
+        night.lake.write_bytes(f"{_shards(night)}/{part}-of-{of}.parquet", sink.getvalue().to_pybytes())
+        runner.say(f"{ds.isoformat()} embed_shard {part} of {of}: {len(mine):,} of {len(texts):,} new texts")
+
+
+def _space(night: Night) -> str:
+    assert night.space is not None, "without an encoder the job does not run"
+    return night.space
+
+
+def _shards(night: Night) -> str:
+    """Where shards of the night's vectors wait for the run that writes them into the table."""
+    return f"{STAGING}/embed_shards/{_space(night)}/ds={night.ds.isoformat()}"
+
+
+def _left_by_shards(night: Night) -> pa.Table:
+    schema = TABLES["text_embedding"].arrow_schema()
+    found = [night.lake.read_bytes(f"{_shards(night)}/{name}") for name in night.lake.names(_shards(night))]
+    return pa.concat_tables([schema.empty_table(), *(pq.read_table(pa.BufferReader(data), schema=schema) for data in found)])
+
+
+def _new_texts(night: Night, embed_behaviour_text: bool) -> tuple[dict[str, str], pa.Table]:
+    """(hash → text of what has no vector yet, the vectors that the night wrote before); the share that is known already is said."""
+    lake, space = night.lake, _space(night)
     users = night.read("user_text", columns=["kind", "text_hash", "text"])
     kinds = ["review", "search", *(["behaviour"] if embed_behaviour_text else [])]
     users = users.filter(pc.is_in(users["kind"], pa.array(kinds)))
     texts: dict[str, str] = {}
     for rows in (night.read("item_text", columns=["text_hash", "text"]), users):
         texts.update(zip(rows["text_hash"].to_pylist(), rows["text"].to_pylist(), strict=True))
-
     built = lake.nights("text_embedding", embedding_space=space)
     elsewhere = lake.read("text_embedding", [d for d in built if d != night.ds], ["text_hash"], embedding_space=space)
     own = lake.read("text_embedding", [d for d in built if d == night.ds], embedding_space=space)
-    new = sorted(set(texts) - set(elsewhere["text_hash"].to_pylist()) - set(own["text_hash"].to_pylist()))
+    known = {*elsewhere["text_hash"].to_pylist(), *own["text_hash"].to_pylist()}
+    new = {h: text for h, text in texts.items() if h not in known}
     hit = 1 - len(new) / len(texts) if texts else 1.0
-    say(f"{night.ds.isoformat()} embed: {len(texts):,} distinct texts, {len(new):,} of them new ({hit:.1%} known)")
-    fresh, made_by = own.slice(0, 0), {"encoder": space}
-    if manifest := lake.manifest("text_embedding", night.ds, embedding_space=space):
-        made_by = {**manifest.models, **made_by}
-    if new:
-        encoder = encoders.load(settings.encoder, settings.device if device == "auto" else device)
-        made_by["device"] = encoder.device
-        vectors = encoder.encode([texts[h] for h in new], say)
-        fresh = pa.table(
-            {
-                "ds": pa.repeat(pa.scalar(night.ds, pa.date32()), len(new)),
-                "text_hash": new,
-                "embedding_space": pa.repeat(pa.scalar(space), len(new)),
-                "vec": [vector.astype("<f2").tobytes() for vector in vectors],
-            },
-            schema=TABLES["text_embedding"].arrow_schema(),
-        )
-    night.write("text_embedding", pa.concat_tables([own, fresh]), **made_by)
+    night.runner.say(f"{night.ds.isoformat()} embed: {len(texts):,} distinct texts, {len(new):,} of them new ({hit:.1%} known)")
+    return new, own
+
+
+def _encoded(night: Night, texts: Mapping[str, str], device: str) -> tuple[pa.Table, str]:
+    """(rows of text_embedding for texts by hash, by the hash, where they were made)."""
+    from recsys_core.encoders import FITTED, versions
+
+    settings, lake, space = night.settings, night.lake, _space(night)
+    where, backend = settings.device if device == "auto" else device, settings.encoder_backend
+    name, _ = versions.encoder_of(lake, space, settings.encoder)
+    if settings.embed_on == "spark" and name not in FITTED:  # the files of a fitted one are in the lake, and it is quick
+        from recsys_core.encoders.spark_udf import BATCH_ROWS, embed_frame
+
+        given = pa.table({"text_hash": pa.array(texts.keys(), pa.string()), "text": pa.array(texts.values(), pa.string())})
+        spread = night.spark.createDataFrame(given).repartition(1 + len(texts) // BATCH_ROWS, "text_hash")
+        found = embed_frame(spread, name, where, backend).toArrow().sort_by("text_hash")
+        vectors = np.array(found["vector"].to_pylist(), np.float32)
+        return _rows(night, found["text_hash"].to_pylist(), vectors), "spark"
+    encoder = versions.open_space(lake, space, settings.encoder, where, backend)
+    hashes = sorted(texts)
+    return _rows(night, hashes, encoder.encode([texts[h] for h in hashes], night.runner.say)), encoder.device
+
+
+def _rows(night: Night, hashes: list[str], vectors: np.ndarray) -> pa.Table:
+    """Rows of text_embedding."""
+    return pa.table(
+        {
+            "ds": pa.repeat(pa.scalar(night.ds, pa.date32()), len(hashes)),
+            "text_hash": pa.array(hashes, pa.string()),
+            "embedding_space": pa.repeat(pa.scalar(_space(night)), len(hashes)),
+            "vec": [vector.astype("<f2").tobytes() for vector in vectors],
+        },
+        schema=TABLES["text_embedding"].arrow_schema(),
+    )
 
 
 def assign_topics(night: Night) -> None:
     """Write item_topic and user_topic_day of the night under the topic model that the run is for."""
-    from recsys_core.encoders import space_of
-    from recsys_core.lake import LakeError, empty
+    from recsys_core.lake import empty
     from recsys_core.topics import assign
     from recsys_core.topics.tables import load_topics
 
     version = night.topics
     if version is None:
         raise LakeError(f"no topic model is valid for {night.ds.isoformat()}: run `python -m jobs training` of an earlier night")
-    if version.embedding_space != (space := space_of(night.settings.encoder)):
-        raise LakeError(
-            f"{version.model_version} was trained on vectors of {version.embedding_space}, not of {space}: train again or set ENCODER back"
-        )
     topics = load_topics(night.lake, version)
     # Of an item with several texts the one with the lowest hash speaks for it.
-    texts = (
-        night.read("item_text", columns=["item_id", "text_hash"]).group_by("item_id").aggregate([("text_hash", "min")]).sort_by("item_id")
-    )
-    items = assign.item_topic(
-        texts["item_id"].to_pylist(), night.vectors(texts["text_hash_min"].to_pylist()), topics, night.ds, version.model_version
-    )
+    texts = night.read("item_text", columns=["item_id", "text_hash", "text", "lang"])
+    texts = texts.sort_by([("item_id", "ascending"), ("text_hash", "ascending")])
+    ids = texts["item_id"].to_numpy()
+    texts = texts.filter(pa.array(np.append([True] * min(len(ids), 1), ids[1:] != ids[:-1]).astype(bool)))
+    items = assign.item_topic(texts["item_id"].to_pylist(), _documents(night, topics, texts), topics, night.ds, version.model_version)
     night.write("item_topic", items)
 
     # A search that led to an item is among the item's events already.
-    asked = night.read("user_text", columns=["user_key", "kind", "item_id", "text_hash", "n_events"])
+    asked = night.read("user_text", columns=["user_key", "kind", "item_id", "text_hash", "text", "lang", "n_events"])
     asked = asked.filter(pc.and_(pc.equal(asked["kind"], "search"), pc.is_null(asked["item_id"])))
-    queries = assign.search_topics(
-        asked["user_key"].to_pylist(), asked["n_events"].to_pylist(), night.vectors(asked["text_hash"].to_pylist()), topics
-    )
+    queries = assign.search_topics(asked["user_key"].to_pylist(), asked["n_events"].to_pylist(), _documents(night, topics, asked), topics)
     manifest = night.lake.manifest("user_item_day", night.ds)
     if not queries.num_rows and (manifest is None or not manifest.rows or not items.num_rows):
         night.write("user_topic_day", empty(TABLES["user_topic_day"]))
@@ -95,3 +214,9 @@ def assign_topics(night: Night) -> None:
         night.scan("user_item_day"), spark.createDataFrame(items), spark.createDataFrame(queries), night.ds, version.model_version
     )
     night.write("user_topic_day", rows)
+
+
+def _documents(night: Night, topics: Topics, texts: pa.Table) -> Any:
+    """Texts (text_hash, text, lang) as the topic model takes them."""
+    hashes, said, langs = (texts[c].to_pylist() for c in ("text_hash", "text", "lang"))
+    return topics.documents(hashes, said, langs, night.vectors)

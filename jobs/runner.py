@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs import JOBS, NIGHTLY, TRAINING, Job, is_fact
 from jobs.as_of import KNOWN_CUTOFF, known_cutoff
-from jobs.models import NightModels
+from jobs.models import NightModels, topic_model_of
 from recsys_core import registry
 from recsys_core.acceptance import acceptances
 from recsys_core.attempts import Attempt, claim
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 ONE_DAY = dt.timedelta(days=1)
 # Parameters that say how to compute, not what: they do not enter a run's identity.
 _NOT_CONFIG = {"device", "trigger"}
+# A partition column's value where there is no model: no such partition exists.
+NONE = "none"
+NO_MODEL = "no topic model, or no fitted encoder, is valid for this night"
 
 
 class NotBuiltError(LakeError):
@@ -56,7 +59,7 @@ def code_version() -> str:
     root = Path(__file__).resolve().parent.parent
     apart = {
         *(root / "jobs" / name for name in ("__main__.py", "options.py", "tools.py", "demo.py", "erase.py")),
-        root / "recsys_core" / "report.py",
+        *(root / "recsys_core" / name for name in ("report.py", "charts.py", "lineage_chart.py", "topic_report.py")),
     }
     apart |= {root / "recsys_core" / "erasure" / name for name in ("landing.py", "rows.py")}
     apart |= {*(root / "recsys_core" / "simulate").rglob("*.py"), *(root / "recsys_core" / "sources").rglob("*.py")}
@@ -101,12 +104,22 @@ class Night:
     runner: Runner
     job: str
     ds: dt.date
-    topics: registry.ModelVersion | None
+    under: registry.ModelVersion | None
     stamp: Stamp
     params: dict[str, Any]
     trigger: str = "manual"
     attempt: Attempt | None = None
     written: dict[str, Manifest] = field(default_factory=dict)
+
+    @property
+    def topics(self) -> registry.ModelVersion | None:
+        """The topic model that the night is under; None when it has none."""
+        return topic_model_of(self.under)
+
+    @property
+    def space(self) -> str | None:
+        """Id of the embedding space of the night's vectors: its topic model's, else the encoder's; None while no encoder is fitted."""
+        return self.under.embedding_space if self.under else None
 
     @property
     def lake(self) -> Lake:
@@ -142,9 +155,9 @@ class Night:
 
     @property
     def attempted(self) -> str:
-        """What an attempt is made at: the job, under its topic model if it writes by model."""
-        by_model = "model_version" in {p for t in JOBS[self.job].writes for p in TABLES[t].partition}
-        return f"{self.job}.{self.topics.model_version}" if by_model and self.topics else self.job
+        """What an attempt is made at: the job, with the topic model or the embedding space that it writes by."""
+        by = {p: v for t in JOBS[self.job].writes for p, v in self._parts(t).items()}
+        return ".".join([self.job, *by.values()])
 
     @property
     def staging(self) -> str:
@@ -154,7 +167,7 @@ class Night:
 
     def nights(self, table: str, back: int | None = None) -> list[dt.date]:
         """Built nights of a table within the declared look-back (or `back` nights, fewer), tonight included, oldest first."""
-        return self.runner.window(self.job, table, self.ds, self.topics, back)
+        return self.runner.window(self.job, table, self.ds, self.under, back)
 
     def read(self, table: str, back: int | None = None, columns: list[str] | None = None) -> pa.Table:
         """Rows of those nights as Arrow."""
@@ -165,8 +178,8 @@ class Night:
         return self.lake.scan(self.spark, table, self.nights(table, back), **self._parts(table))
 
     def vectors(self, hashes: list[str]) -> np.ndarray:
-        """Unit vectors of texts by hash, float32 (n, dimensions), whichever night embedded them."""
-        return self.runner.vectors.get(hashes)
+        """Unit vectors of texts by hash, float32 (n, dimensions), whichever night embedded them; zeros (n, 1) without a space."""
+        return self.runner.vectors(self.space).get(hashes)
 
     def write(self, table: str, rows: pa.Table | DataFrame, **made_by: str) -> Manifest:
         """Write tonight's partition of a table that the job declares; `made_by` adds to the models that its manifest names."""
@@ -177,7 +190,7 @@ class Night:
         return self.written[table]
 
     def _parts(self, table: str) -> dict[str, str]:
-        return self.runner.parts(table, self.topics)
+        return self.runner.parts(table, self.under)
 
 
 class Runner:
@@ -197,6 +210,7 @@ class Runner:
         self.settings, self.say, self.now = settings, say, now
         self.lake, self.landing = Lake(settings.lake), Landing(settings.landing)
         self.models = NightModels(self.lake, settings.encoder, use_current_models)
+        self._vectors: dict[str | None, VectorStore] = {}
 
     @cached_property
     def spark(self) -> SparkSession:
@@ -205,23 +219,18 @@ class Runner:
 
         return session(self.settings.spark_master, conf=self.settings.spark_conf)
 
-    @cached_property
-    def vectors(self) -> VectorStore:
-        """Vectors in the encoder's space."""
-        from recsys_core.encoders import space_of
-
-        return VectorStore(self.lake, space_of(self.settings.encoder))
+    def vectors(self, space: str | None) -> VectorStore:
+        """Vectors in an embedding space; two spaces never meet."""
+        return self._vectors.setdefault(space, VectorStore(self.lake, space))
 
     # -- what a night needs ------------------------------------------------------------------------------------------------------
-    def parts(self, table: str, topics: registry.ModelVersion | None) -> dict[str, str]:
+    def parts(self, table: str, under: registry.ModelVersion | None) -> dict[str, str]:
         """Partition columns of a table beside ds."""
-        found = {}
+        found, topics = {}, topic_model_of(under)
         if "model_version" in TABLES[table].partition:
-            found["model_version"] = topics.model_version if topics else "none"
+            found["model_version"] = topics.model_version if topics else NONE
         if "embedding_space" in TABLES[table].partition:
-            from recsys_core.encoders import space_of
-
-            found["embedding_space"] = space_of(self.settings.encoder)
+            found["embedding_space"] = (under.embedding_space if under else None) or NONE
         return found
 
     def request(self, nights: Iterable[dt.date]) -> None:
@@ -232,13 +241,13 @@ class Runner:
             if not self.lake.exists(marker):
                 self.lake.write_bytes(marker, b"")
 
-    def window(self, job: str, table: str, ds: dt.date, topics: registry.ModelVersion | None, back: int | None = None) -> list[dt.date]:
+    def window(self, job: str, table: str, ds: dt.date, under: registry.ModelVersion | None, back: int | None = None) -> list[dt.date]:
         """Nights of `table` that `job` reads for ds, oldest first.
 
         Facts must be there for every landed night of the window; what looks back itself (lists, interests) for every night that was ever
         requested whole. NotBuiltError names the first that is missing. Nights that never landed are absent.
         """
-        found, missing = self.look_back(job, table, ds, topics, back)
+        found, missing = self.look_back(job, table, ds, under, back)
         if missing:
             raise NotBuiltError(
                 f"{job} of {ds.isoformat()} needs {table} of {listed([d.isoformat() for d in missing])}, landed but not built: "
@@ -247,16 +256,16 @@ class Runner:
         return found
 
     def look_back(
-        self, job: str, table: str, ds: dt.date, topics: registry.ModelVersion | None, back: int | None = None
+        self, job: str, table: str, ds: dt.date, under: registry.ModelVersion | None, back: int | None = None
     ) -> tuple[list[dt.date], list[dt.date]]:
         """(nights that are built, nights that should be and are not) of a table within a job's look-back, each oldest first."""
         declared = JOBS[job].reads.get(table)
         if declared is None:
             raise LakeError(f"job {job} does not declare that it reads {table}: add it to its line in jobs/__init__.py")
-        if "model_version" in TABLES[table].partition and topics is None:
+        parts = self.parts(table, under)
+        if NONE in parts.values():
             return [], []
         first = ds - dt.timedelta(days=min(back or declared, declared) - 1)
-        parts = self.parts(table, topics)
         landed = [d for d in self.landing.nights() if first <= d <= ds]
         found, missing = [], []
         for night in sorted({*landed, ds}):
@@ -266,7 +275,7 @@ class Runner:
                 missing.append(night)
         return found, missing
 
-    def inputs(self, job: str, ds: dt.date, topics: registry.ModelVersion | None) -> list[tuple[str, str]]:
+    def inputs(self, job: str, ds: dt.date, under: registry.ModelVersion | None) -> list[tuple[str, str]]:
         """(what, checksum) of all that a job reads for ds."""
         found: list[tuple[str, str]] = []
         for table in JOBS[job].reads:
@@ -278,28 +287,45 @@ class Runner:
                     found.append((KNOWN_CUTOFF, cutoff.isoformat()))
             elif table == "accepted":
                 found.append((table, digest(acceptances(self.lake, ds).drop(["ds", "accepted_at"]).to_pylist())))
+            elif table == "text_head":
+                head = registry.valid_for(self.lake, table, ds)
+                found.append((table, head.model_version if head else ""))
             elif table == "text_embedding":
                 # A vector follows from its text and its space; who wrote it first does not matter.
-                self.window(job, table, ds, topics)
-                found.append((table, self.parts(table, topics)["embedding_space"]))
+                self.window(job, table, ds, under)
+                found.append((table, self.parts(table, under)["embedding_space"]))
             else:
-                parts = self.parts(table, topics)
-                for night in self.window(job, table, ds, topics):
+                parts = self.parts(table, under)
+                for night in self.window(job, table, ds, under):
                     manifest = self.lake.manifest(table, night, **parts)
                     found.append((f"{table}/{night.isoformat()}", manifest.checksum if manifest else ""))
         return found
 
-    def topic_models(self, job: str, ds: dt.date) -> list[registry.ModelVersion | None]:
-        """Topic models under which a job runs for ds: the night's own, and for tables kept by model all under which they are read."""
-        by_model = any("model_version" in TABLES[t].partition for t in JOBS[job].writes)
-        return [*self.models.reading(ds)] if by_model else [self.models.of(ds)]
+    def models_for(self, job: str, ds: dt.date) -> list[registry.ModelVersion | None]:
+        """Models under which a job runs for ds, one run each.
+
+        That is the night's topic model; for tables kept by topic model all under which they are read; for vectors one for each embedding
+        space of those. Where a job needs no more than vectors, an encoder stands in for the topic model that is not there; what is trained
+        is trained on the vectors of the encoder that is set.
+        """
+        spec, own = JOBS[job], self.models.of(ds)
+        vectors = any("embedding_space" in TABLES[t].partition for t in (*spec.reads, *spec.writes) if t in TABLES)
+        if job in TRAINING:
+            return [self.models.encoder(ds + ONE_DAY) if vectors else own]
+        if any("model_version" in TABLES[t].partition for t in spec.writes):
+            return [*self.models.reading(ds)]
+        if any("embedding_space" in TABLES[t].partition for t in spec.writes):
+            found: dict[str | None, registry.ModelVersion | None] = {}
+            for model in (own or self.models.encoder(ds), *self.models.reading(ds)):
+                if model:
+                    found.setdefault(model.embedding_space, model)
+            return [*found.values()]
+        return [own or (self.models.encoder(ds) if vectors else None)]
 
     def built(self, table: str, ds: dt.date) -> bool:
-        """Whether the night's partition of a table is live, or none is needed because the night has no topic model."""
-        topics = self.models.of(ds)
-        if "model_version" in TABLES[table].partition and topics is None:
-            return True
-        return self.lake.manifest(table, ds, **self.parts(table, topics)) is not None
+        """Whether the night's partition of a table is live, or none is needed because the night has no model for it."""
+        parts = self.parts(table, self.models.of(ds) or self.models.encoder(ds))
+        return NONE in parts.values() or self.lake.manifest(table, ds, **parts) is not None
 
     # -- running -----------------------------------------------------------------------------------------------------------------
     def run(
@@ -314,21 +340,26 @@ class Runner:
         """Run one job for a night, under each topic model it needs (or the one given), unless an equal run is live."""
         if job in NIGHTLY and ds not in self.landing.nights():
             raise AbsentNightError(f"nothing was landed for {ds.isoformat()}: no {self.landing.url}/events/ds={ds.isoformat()}")
-        models = [under] if under else self.topic_models(job, ds)
+        models = [under] if under else self.models_for(job, ds)
         if not models:
-            self.say(f"{ds.isoformat()} {job}: no topic model is valid for this night")
-        for topics in models:
-            self._run_under(job, ds, topics, force, trigger, params)
+            self.say(f"{ds.isoformat()} {job}: {NO_MODEL}")
+        for model in models:
+            self._run_under(job, ds, model, force, trigger, params)
+
+    def prepared(self, job: str, ds: dt.date, under: registry.ModelVersion | None) -> Night:
+        """A night of a job with its default parameters, before an attempt at it is claimed."""
+        params = {n: p.default for n, p in parameters_of(JOBS[job]).items()}
+        return Night(self, job, ds, under, self.stamp(job, ds, under, params), params)
 
     def _run_under(
-        self, job: str, ds: dt.date, topics: registry.ModelVersion | None, force: bool, trigger: str, overrides: dict[str, Any]
+        self, job: str, ds: dt.date, under: registry.ModelVersion | None, force: bool, trigger: str, overrides: dict[str, Any]
     ) -> None:
         started = time.perf_counter()
         spec = JOBS[job]
         params = {n: p.default for n, p in parameters_of(spec).items()} | overrides
-        stamp = self.stamp(job, ds, topics, params)
-        live = self.live(job, ds, topics)
-        night = Night(self, job, ds, topics, stamp, params, trigger)
+        stamp = self.stamp(job, ds, under, params)
+        live = self.live(job, ds, under)
+        night = Night(self, job, ds, under, stamp, params, trigger)
         if live and not force and all(m is not None and m.input_hash == stamp.input_hash for m in live):
             # Its own attempt may have been cut off after the last manifest.
             self.lake.clear_staging(night.attempted, ds, max(m.attempt for m in live if m))
@@ -350,10 +381,7 @@ class Runner:
         """Run a job that can do many nights at once; it decides itself which of them are up to date."""
         spec = JOBS[job]
         assert spec.together is not None, f"{job} does one night at a time"
-        params = {n: p.default for n, p in parameters_of(spec).items()}
-        made = [
-            Night(self, job, ds, m, self.stamp(job, ds, m, params), params, trigger) for ds in nights for m in self.topic_models(job, ds)
-        ]
+        made = [replace(self.prepared(job, ds, m), trigger=trigger) for ds in nights for m in self.models_for(job, ds)]
         _named(spec.together)([night.begun() for night in made], force=force)
 
     def say_last(self, night: Night) -> None:
@@ -361,15 +389,14 @@ class Runner:
         if name := JOBS[night.job].last_line:
             self.say(canonical_json(_named(name)(night)))
 
-    def stamp(self, job: str, ds: dt.date, topics: registry.ModelVersion | None, params: dict[str, Any]) -> Stamp:
+    def stamp(self, job: str, ds: dt.date, under: registry.ModelVersion | None, params: dict[str, Any]) -> Stamp:
         """What a run of the job would be stamped with now: its inputs, and the hash over them, parameters, settings, models and code."""
-        spec, inputs = JOBS[job], self.inputs(job, ds, topics)
-        models, settings = self.stamped_models(job, topics), self.settings
+        spec, inputs = JOBS[job], self.inputs(job, ds, under)
+        models, settings = self.stamped_models(job, under), self.settings
         config = {
             "params": {k: v for k, v in params.items() if k not in _NOT_CONFIG},
             "time_zone": settings.time_zone,
             "key": [settings.key_id, hashlib.sha256(settings.secret()).hexdigest()[:16]],
-            "encoder": settings.encoder,
             **{name: _config(getattr(settings, name)) for name in spec.settings},
         }
         input_hash = digest([job, ds.isoformat(), inputs, config, models, code_version()])
@@ -378,14 +405,19 @@ class Runner:
         run = digest([job, ds.isoformat(), known, config, models, code_version()])[:10]
         return Stamp(f"{job}-{ds:%Y%m%d}-{run}", input_hash, tuple(inputs), code_version(), models)
 
-    def stamped_models(self, job: str, topics: registry.ModelVersion | None) -> dict[str, str]:
-        """The models that a run of the job is stamped with: none, unless it reads or writes what is kept by model."""
-        tables = (t for t in (*JOBS[job].reads, *JOBS[job].writes) if t in TABLES)
-        return {"topics": topics.model_version} if topics and any("model_version" in TABLES[t].partition for t in tables) else {}
+    def stamped_models(self, job: str, under: registry.ModelVersion | None) -> dict[str, str]:
+        """Models that a run of the job is stamped with: topic model and embedding space, where it reads or writes what is kept by them."""
+        partitions = {p for t in (*JOBS[job].reads, *JOBS[job].writes) if t in TABLES for p in TABLES[t].partition}
+        found, topics = {}, topic_model_of(under)
+        if topics and "model_version" in partitions:
+            found["topics"] = topics.model_version
+        if under and under.embedding_space and "embedding_space" in partitions:
+            found["encoder"] = under.embedding_space
+        return found
 
-    def live(self, job: str, ds: dt.date, topics: registry.ModelVersion | None) -> list[Manifest | None]:
+    def live(self, job: str, ds: dt.date, under: registry.ModelVersion | None) -> list[Manifest | None]:
         """The live manifest of each table that a job writes."""
-        return [self.lake.manifest(t, ds, **self.parts(t, topics)) for t in JOBS[job].writes]
+        return [self.lake.manifest(t, ds, **self.parts(t, under)) for t in JOBS[job].writes]
 
     def night(self, ds: dt.date, jobs: Iterable[str] = NIGHTLY, force: bool = False, trigger: str = "manual") -> None:
         """Run jobs of the nightly registry for ds, in its order."""

@@ -12,10 +12,11 @@ from recsys_core.lake import Lake, LakeError
 class VectorStore:
     """Looks up vectors of one embedding space, for several threads; each partition is read once per process.
 
-    A vector follows from its text alone, so which night wrote it does not matter.
+    A vector follows from its text alone, so which night wrote it does not matter. Without a space (no encoder is fitted yet) texts have
+    zero vectors of one dimension.
     """
 
-    def __init__(self, lake: Lake, space: str) -> None:
+    def __init__(self, lake: Lake, space: str | None) -> None:
         self.lake, self.space = lake, space
         self._lock = Lock()
         self._runs: set[str] = set()
@@ -24,6 +25,7 @@ class VectorStore:
 
     def refresh(self) -> None:
         """Read partitions that became live since the last call."""
+        assert self.space is not None
         for night in self.lake.nights("text_embedding", embedding_space=self.space):
             manifest = self.lake.manifest("text_embedding", night, embedding_space=self.space)
             if manifest is None or manifest.run in self._runs:
@@ -40,6 +42,8 @@ class VectorStore:
 
     def get(self, hashes: list[str]) -> np.ndarray:
         """Unit vectors, float32 of shape (len(hashes), dimensions); LakeError when one is missing."""
+        if self.space is None:
+            return np.zeros((len(hashes), 1), np.float32)
         with self._lock:
             if any(h not in self._row_of for h in hashes):
                 self.refresh()

@@ -149,9 +149,9 @@ def test_vectors_are_looked_up_in_the_encoders_space(runner: Runner) -> None:
         build(runner, table, 10)
     build(runner, "text_embedding", 10, embedding_space="another")
     with pytest.raises(NotBuiltError, match="needs text_embedding of 2026-03-10"):
-        runner.inputs("assign_topics", D, None)
+        runner.inputs("assign_topics", D, runner.models.encoder(D))
     build(runner, "text_embedding", 10, embedding_space=space_of("minilm"))
-    found = dict(runner.inputs("assign_topics", D, None))
+    found = dict(runner.inputs("assign_topics", D, runner.models.encoder(D)))
     assert found["text_embedding"] == space_of("minilm")
     assert set(found) == {"text_embedding", "item_text/2026-03-10", "user_text/2026-03-10", "user_item_day/2026-03-10"}
 
@@ -172,16 +172,19 @@ def test_clean_reads_the_landing_from_the_day_before_to_three_after(runner: Runn
 
 
 def test_topic_models_of_a_night(runner: Runner) -> None:
-    assert runner.topic_models("profile", D) == [None]
-    assert runner.topic_models("assign_topics", D) == []
+    (encoder,) = runner.models_for("profile", D)
+    assert encoder == runner.models.encoder(D), "vectors are read without a topic model, too"
+    assert runner.models_for("aggregate", D) == [None]
+    assert runner.models_for("assign_topics", D) == []
+    assert runner.models_for("embed", D) == [encoder]
     old, valid = champion(runner, "m1", on(1), "retired"), champion(runner, "m2", on(10))
     later, latest = champion(runner, "m3", on(12)), champion(runner, "m4", D + dt.timedelta(days=365))
     champion(runner, "m5", on(13), "candidate")
     champion(runner, "m6", D + dt.timedelta(days=366))
-    assert runner.topic_models("profile", D) == [valid]
+    assert runner.models_for("profile", D) == [valid]
     # facts by model are also kept for the models to come whose window reaches back to this night
-    assert runner.topic_models("assign_topics", D) == [valid, later, latest]
-    assert runner.topic_models("assign_topics", on(9)) == [old, valid, later]
+    assert runner.models_for("assign_topics", D) == [valid, later, latest]
+    assert runner.models_for("assign_topics", on(9)) == [old, valid, later]
 
 
 def test_a_night_that_was_built_stays_under_its_topic_model(runner: Runner, said: Said, tmp_path: Path) -> None:
@@ -194,14 +197,15 @@ def test_a_night_that_was_built_stays_under_its_topic_model(runner: Runner, said
     registry.promote(runner.lake, second, dt.datetime(2026, 3, 10, tzinfo=dt.UTC), dt.datetime(2026, 3, 20, tzinfo=dt.UTC))
     asked, plain = make(tmp_path, said), make(tmp_path, said)
     asked.models.use_current = True
+    none = space_of(runner.settings.encoder)
     names = {
-        (made is asked, job, night.day): [m.model_version if m else None for m in made.topic_models(job, night)]
+        (made is asked, job, night.day): [m.model_version if m else None for m in made.models_for(job, night)]
         for made in (plain, asked)
         for job in ("profile", "assign_topics")
         for night in (on(8), on(9), on(10), on(11))
     }
-    assert {day: names[False, "profile", day] for day in (8, 9, 10, 11)} == {8: [None], 9: [None], 10: ["m1"], 11: ["m2"]}
-    assert {day: names[True, "profile", day] for day in (8, 9, 10, 11)} == {8: [None], 9: [None], 10: ["m2"], 11: ["m2"]}
+    assert {day: names[False, "profile", day] for day in (8, 9, 10, 11)} == {8: [none], 9: [none], 10: ["m1"], 11: ["m2"]}
+    assert {day: names[True, "profile", day] for day in (8, 9, 10, 11)} == {8: [none], 9: [none], 10: ["m2"], 11: ["m2"]}
     # The night's own comes first. The 10th reads the nights before it under m1 as long as it stays so, and the 11th all of them under m2.
     assert [names[False, "assign_topics", day] for day in (8, 9, 10, 11)] == [["m1", "m2"], ["m1", "m2"], ["m1", "m2"], ["m2"]]
     assert [names[True, "assign_topics", day] for day in (8, 9, 10, 11)] == [["m1", "m2"], ["m1", "m2"], ["m2", "m1"], ["m2"]]
@@ -438,9 +442,9 @@ def test_plan_of_an_empty_lake_is_to_build_everything_and_writes_nothing(runner:
     land(runner, 9, 10)
     lines, summary = plan(runner, 1, 10)
     assert lines["2026-03-09 count"] == lines["2026-03-10 total"] == "to build (never built)"
-    assert lines["2026-03-09 assign"] == "nothing to do (no topic model is valid for this night)"
+    assert lines["2026-03-09 assign"] == f"nothing to do ({running.NO_MODEL})"
     assert lines["2026-03-09 ship"] == "stale: inputs changed (user_segment/2026-03-09)"
-    assert summary == {"count": "2 to build", "assign": "2 without a topic model", "total": "2 to build", "ship": "2 stale"}
+    assert summary == {"count": "2 to build", "assign": "2 without a model", "total": "2 to build", "ship": "2 stale"}
     assert not Path(runner.lake.root).exists()
 
 

@@ -59,7 +59,7 @@ def found(shop: Shop) -> dict[str, int]:
 
 
 def test_topics_are_the_planted_ones(shop: Shop, planted: dict[str, str], found: dict[str, int]) -> None:
-    """V-measure ≥ 0.8 on the English items; MiniLM reads English, so the Chinese half is only reported."""
+    """V-measure ≥ 0.8 on the English items and on the Chinese ones."""
     lang = dict(zip(*Lake(str(shop.lake)).read("item", [LAST], ["item_id", "lang"]).to_pydict().values(), strict=True))
     value = {}
     for language in ("en", "zh"):
@@ -67,7 +67,7 @@ def test_topics_are_the_planted_ones(shop: Shop, planted: dict[str, str], found:
         assert len(items) > 300
         value[language] = v_measure_score([planted[i] for i in items], [found[i] for i in items])
     print(f"V-measure: English items {value['en']:.3f}, Chinese items {value['zh']:.3f}, {len(set(found.values()))} topics")
-    assert value["en"] >= 0.8
+    assert min(value.values()) >= 0.8
 
 
 def test_top_interests_are_the_planted_ones(shop: Shop, planted: dict[str, str], found: dict[str, int]) -> None:
@@ -75,8 +75,8 @@ def test_top_interests_are_the_planted_ones(shop: Shop, planted: dict[str, str],
 
     The 1-day interest is held against what is planted for the last night, the 7-day interest against the planted shares of all nights with
     the same decay. Half of the users change within these nights, so the 7-day interest against the last night alone is only reported. A
-    topic found stands for the planted topic of most of its items. Active: at least five events within the last seven nights. Users whose
-    main interest is an English topic are judged; the encoder of these tests reads little Chinese, so the others are only reported.
+    topic found stands for the planted topic of most of its items. Active: at least five events within the last seven nights. Of users
+    whose main interest is a Chinese topic, whose words are read through a dictionary, it is ≥ 60 %.
     """
     lake = Lake(str(shop.lake))
     members: dict[int, Counter[str]] = defaultdict(Counter)
@@ -94,19 +94,22 @@ def test_top_interests_are_the_planted_ones(shop: Shop, planted: dict[str, str],
             truth["1d"][key][row["topic"]] = row["share"]
     interests = lake.read("user_interest", [LAST], ["user_key", "topic_id", "horizon", "rank"]).to_pylist()
     top = {(r["user_key"], r["horizon"]): stands_for.get(r["topic_id"]) for r in interests if r["rank"] == 1}
-    share = {}
+    share, others = {}, {}
     for horizon, of_night in (("1d", "1d"), ("7d", "7d"), ("7d", "1d")):
         right: dict[bool, list[bool]] = {True: [], False: []}
         for user, shares in truth[of_night].items():
             if events[user] >= ACTIVE_EVENTS:
                 right[first_of(shares) in ENGLISH].append(top.get((user, horizon)) == first_of(shares))
-        share[horizon, of_night] = sum(right[True]) / len(right[True])
-        others = sum(right[False]) / len(right[False])
+        share[horizon, of_night], others[horizon, of_night] = (sum(right[en]) / len(right[en]) for en in (True, False))
         what = f"first {horizon} interest, truth {'of the last night' if of_night == '1d' else 'decayed alike'}"
-        print(f"{what}: {share[horizon, of_night]:.1%} of {len(right[True])} English users, {others:.1%} of {len(right[False])} others")
-        assert len(right[True]) > 200
+        print(
+            f"{what}: {share[horizon, of_night]:.1%} of {len(right[True])} English users, "
+            f"{others[horizon, of_night]:.1%} of {len(right[False])} others"
+        )
+        assert min(len(right[True]), len(right[False])) > 200
     assert share["1d", "1d"] >= 0.7
     assert share["7d", "7d"] >= 0.7
+    assert min(others["1d", "1d"], others["7d", "7d"]) >= 0.6
 
 
 def first_of(amounts: Mapping[str, float]) -> str:

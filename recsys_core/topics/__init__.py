@@ -13,6 +13,9 @@ import numpy as np
 TOPIC_MODELS: dict[str, str] = {
     "kmeans": "recsys_core.topics.kmeans:KMeans",
     "lda": "recsys_core.topics.lda:Lda",
+    "lda_gibbs": "recsys_core.topics.lda_gibbs:LdaGibbs",
+    "nmf": "recsys_core.topics.nmf:Nmf",
+    "online": "recsys_core.topics.online:Online",
 }
 
 TOP = 3
@@ -31,8 +34,12 @@ class TopicModel(Protocol):
         """How many topics the model has."""
 
     @classmethod
-    def fit(cls, documents: Any, k: int, seed: int) -> Self:
-        """A model of k topics; equal documents and seed give equal models."""
+    def fit(cls, documents: Any, k: int, seed: int, start: Self | None = None) -> Self:
+        """A model of k topics; equal documents and seed give equal models.
+
+        The topics of `start`, an earlier model, go on in their places: if k is lower without the smallest, if it is higher with new ones
+        behind them.
+        """
 
     def weights(self, documents: Any) -> np.ndarray:
         """p(topic | document), float64, shape (n, n_topics), rows summing to 1; a document's row depends on the document alone."""

@@ -1,8 +1,9 @@
-"""Topics of a night: items by their vectors, users by what they did with items and by what they searched for."""
+"""Topics of a night: items by their texts, users by what they did with items and by what they searched for."""
 
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +16,12 @@ from recsys_core.topics import MICRO
 from recsys_core.topics.tables import Topics
 
 
-def item_topic(items: list[str], vectors: np.ndarray, topics: Topics, ds: dt.date, model_version: str) -> pa.Table:
+def item_topic(items: list[str], documents: Any, topics: Topics, ds: dt.date, model_version: str) -> pa.Table:
     """Rows of `item_topic`: soft membership of each item in at most three topics; an item's weights sum to 1.
 
-    `items` (n distinct ids) belong to `vectors` (n, d).
+    `items` are n distinct ids, `documents` their n texts as the model takes them (see `Topics.documents`).
     """
-    row, topic, micro, rank = topics.assign(vectors) if items else (np.zeros(0, np.int64),) * 4
+    row, topic, micro, rank = topics.assign(documents) if items else (np.zeros(0, np.int64),) * 4
     return pa.table(
         {
             "ds": pa.repeat(pa.scalar(ds, pa.date32()), len(row)),
@@ -34,9 +35,9 @@ def item_topic(items: list[str], vectors: np.ndarray, topics: Topics, ds: dt.dat
     )
 
 
-def search_topics(users: list[str], n_events: list[int], vectors: np.ndarray, topics: Topics) -> pa.Table:
+def search_topics(users: list[str], n_events: list[int], documents: Any, topics: Topics) -> pa.Table:
     """Memberships of search queries: user_key, topic_id, p_micro (p(topic | query) in millionths), n_events; one row a query and topic."""
-    row, topic, micro, _ = topics.assign(vectors) if users else (np.zeros(0, np.int64),) * 4
+    row, topic, micro, _ = topics.assign(documents) if users else (np.zeros(0, np.int64),) * 4
     return pa.table(
         {
             "user_key": pa.array(users, pa.string()).take(pa.array(row)),
@@ -63,7 +64,8 @@ def user_topic_day(user_item_day: DataFrame, item_topics: DataFrame, searches: D
         "user_key", "topic_id", "p_micro", "n_events", *[(F.col("n_events") if c == "n_search" else zero).alias(c) for c in counts]
     )
     parts = by_item.select(*columns, one.alias("n_items")).unionByName(by_query.select(*columns, zero.alias("n_items")))
-    masses = [F.sum(F.col("p_micro") * F.col(f"n_{t}")).alias(f"mass_{t}_micro") for t in COUNTED_TYPES]
+    # Grades are fractions: rounded one by one, so that their sum is whole, too.
+    masses = [F.sum(F.round(F.col("p_micro") * F.col(f"n_{t}")).cast("bigint")).alias(f"mass_{t}_micro") for t in COUNTED_TYPES]
     found = parts.groupBy("user_key", "topic_id").agg(
         F.sum(F.col("p_micro") * F.col("n_events")).alias("mass_micro"),
         *masses,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar, Literal, Self
 
@@ -11,15 +10,16 @@ import orjson
 from scipy.special import psi
 
 from recsys_core.registry import arrays_from_bytes, arrays_to_bytes
+from recsys_core.topics.bag import counts, vocabulary
 
-MIN_DOCUMENTS = 2
-MAX_SHARE = 0.5
 # Passes over the documents: many over a small catalogue, and never fewer than five.
-PASSES, LEAST_PASSES, PASSED_DOCUMENTS = 20, 5, 40_000
-# Documents per update: small enough for many updates on a small catalogue.
-CHUNK = 256
-ROUNDS = 100
-TOLERANCE = 1e-4
+PASSES, LEAST_PASSES, PASSED_DOCUMENTS = 28, 5, 100_000
+# Documents per update. With few, and priors that are learnt, topics collapse into rare words.
+CHUNK = 2_000
+ROUNDS, ROUNDS_BETWEEN = 100, 10
+TOLERANCE = 1e-3
+# Documents folded in together.
+BLOCK = 256
 ARRAYS, WORDS = "lda.npz", "vocabulary.json"
 
 
@@ -31,7 +31,7 @@ class Lda:
 
     def __init__(self, lambda_: np.ndarray, alpha: np.ndarray, vocabulary: list[str]) -> None:
         self.lambda_, self.alpha, self.vocabulary = lambda_, alpha, vocabulary
-        self._id = {word: n for n, word in enumerate(vocabulary)}
+        self._place = {word: n for n, word in enumerate(vocabulary)}
         # exp E[log β], as in Hoffman, Blei & Bach 2010, eq. 6.
         self._beta = np.exp(psi(lambda_.astype(np.float64)) - psi(lambda_.astype(np.float64).sum(axis=1, keepdims=True)))
 
@@ -41,54 +41,42 @@ class Lda:
         return len(self.lambda_)
 
     @classmethod
-    def fit(cls, documents: Sequence[Sequence[str]], k: int, seed: int) -> Self:
-        """A model over the words of at least MIN_DOCUMENTS and at most MAX_SHARE of the documents (all, if that leaves none).
+    def fit(cls, documents: Sequence[Sequence[str]], k: int, seed: int, start: Self | None = None) -> Self:
+        """A model over the words that `bag.vocabulary` keeps, with even priors; ValueError when the documents hold no word at all.
 
-        Raises ValueError when the documents hold no word at all.
+        The first topics begin as those of `start`: if k is lower those of the most words, if it is higher further ones are new.
         """
         from gensim.corpora import Dictionary
         from gensim.models import LdaModel
 
-        counted = Counter(word for words in documents for word in set(words))
-        kept = [w for w, n in counted.items() if MIN_DOCUMENTS <= n <= max(MIN_DOCUMENTS, MAX_SHARE * len(documents))]
-        vocabulary = sorted(kept or counted)
-        if not vocabulary:
-            raise ValueError("the documents hold no words: LDA needs texts")
-        ids = {word: n for n, word in enumerate(vocabulary)}
-        corpus = [sorted(Counter(ids[w] for w in words if w in ids).items()) for words in documents]
+        words = vocabulary(documents)
+        place = {word: n for n, word in enumerate(words)}
+        bags = counts(documents, place)
         dictionary = Dictionary()
-        dictionary.token2id, dictionary.id2token = ids, {n: w for w, n in ids.items()}
+        dictionary.token2id, dictionary.id2token = place, {n: w for w, n in place.items()}
+        rows = (slice(a, b) for a, b in zip(bags.indptr, bags.indptr[1:], strict=False) if a < b)
         model = LdaModel(
-            [bag for bag in corpus if bag],
             id2word=dictionary,
             num_topics=k,
             random_state=seed,
             passes=max(LEAST_PASSES, min(PASSES, PASSED_DOCUMENTS // len(documents))),
             chunksize=CHUNK,
             iterations=ROUNDS,
-            alpha="auto",
-            eta="auto",
+            alpha="symmetric",
+            eta="symmetric",
             eval_every=None,
             dtype=np.float64,
         )
-        return cls(model.state.get_lambda().astype(np.float32), np.asarray(model.alpha, np.float64), vocabulary)
+        if start is not None:
+            held = continued(start.lambda_, start._place, words, k) * bags.sum() / k
+            model.state.sstats = np.where(held.any(axis=1, keepdims=True), held, model.state.sstats)
+            model.sync_state()
+        model.update([list(zip(bags.indices[r].tolist(), bags.data[r].tolist(), strict=True)) for r in rows])
+        return cls(model.state.get_lambda().astype(np.float32), np.asarray(model.alpha, np.float64), words)
 
     def weights(self, documents: Sequence[Sequence[str]]) -> np.ndarray:
         """p(topic | words), shape (n, n_topics), by the variational E-step from an even start; unknown words leave the prior."""
-        found = np.empty((len(documents), self.n_topics))
-        for row, words in enumerate(documents):
-            bag = sorted(Counter(self._id[w] for w in words if w in self._id).items())
-            gamma = self.alpha.copy()
-            if bag:
-                ids, counts = (np.array(part) for part in zip(*bag, strict=True))
-                beta, gamma = self._beta[:, ids], self.alpha + counts.sum() / self.n_topics
-                for _ in range(ROUNDS):
-                    theta = np.exp(psi(gamma))
-                    before, gamma = gamma, self.alpha + theta * (beta @ (counts / (theta @ beta + 1e-100)))
-                    if np.abs(gamma - before).mean() < TOLERANCE:
-                        break
-            found[row] = gamma / gamma.sum()
-        return found
+        return fold_in(self._beta, self.alpha, documents, self._place)
 
     def save(self) -> dict[str, bytes]:
         """Arrays as .npz, the dictionary as JSON."""
@@ -99,3 +87,42 @@ class Lda:
         """The model that `save` wrote."""
         held = arrays_from_bytes(files[ARRAYS])
         return cls(held["lambda_"], held["alpha"], orjson.loads(files[WORDS]))
+
+
+def fold_in(beta: np.ndarray, alpha: np.ndarray, documents: Sequence[Sequence[str]], place: dict[str, int]) -> np.ndarray:
+    """p(topic | words), shape (documents, topics): the mean of the variational posterior (Hoffman, Blei & Bach 2010, alg. 1, E-step).
+
+    beta   weight of each word in each topic, (topics, words); `place`: word → column
+    alpha  prior of the topics, (topics,)
+    """
+    found = np.tile(alpha / alpha.sum(), (len(documents), 1))
+    bags = counts(documents, place)
+    filled = np.flatnonzero(np.diff(bags.indptr))
+    weight = np.ascontiguousarray(beta.T)
+    for low in range(0, len(filled), BLOCK):
+        rows = filled[low : low + BLOCK]
+        gamma = alpha + np.asarray(bags[rows].sum(axis=1)) / len(alpha)
+        for _ in range(0, ROUNDS, ROUNDS_BETWEEN):
+            part = bags[rows]
+            words, owner = weight[part.indices], np.repeat(np.arange(len(rows)), np.diff(part.indptr))
+            share = part.copy()
+            for _ in range(ROUNDS_BETWEEN):
+                theta, before = np.exp(psi(gamma)), gamma
+                share.data = part.data / (np.einsum("ij,ij->i", theta[owner], words) + 1e-100)
+                gamma = alpha + theta * (share @ weight)
+            found[rows] = gamma / gamma.sum(axis=1, keepdims=True)
+            # A document stops by itself, whatever others it is folded in with.
+            moving = np.abs(gamma - before).mean(axis=1) >= TOLERANCE
+            rows, gamma = rows[moving], gamma[moving]
+            if not len(rows):
+                break
+    return found
+
+
+def continued(weights: np.ndarray, place: dict[str, int], words: Sequence[str], k: int) -> np.ndarray:
+    """p(word | topic) over other words, (k, words): topics of most weight in their order, then rows of zeros; weights (topics, words)."""
+    kept = np.sort(np.argsort(-weights.sum(axis=1), kind="stable")[:k])
+    here = [n for n, word in enumerate(words) if word in place]
+    found = np.zeros((k, len(words)))
+    found[: len(kept), here] = weights[kept][:, [place[words[n]] for n in here]]
+    return found / np.maximum(found.sum(axis=1, keepdims=True), 1e-300)

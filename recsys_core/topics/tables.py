@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import io
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -16,12 +17,30 @@ from recsys_core import registry
 from recsys_core.lake import Lake
 from recsys_core.registry import ModelVersion, arrays_from_bytes, arrays_to_bytes
 from recsys_core.tables import TABLES
+from recsys_core.texts import tokenize
 from recsys_core.topics import TopicModel, membership, topic_model
+from recsys_core.topics.spherical import unit
+from recsys_core.topics.state import State
 
-# Kinds of registered topic versions: the one that nights use, and the one that stands beside it.
-KINDS = {"kmeans": "topics", "lda": "topics_lda"}
+# Kind of the registered versions that nights use. Those of another method stand beside it under a kind of their own.
+CHAMPIONS = "topics"
 TABLE_NAMES = ("topic", "topic_version", "topic_lineage")
-_IDS = "topic_ids.npz"
+_IDS, _STATE = "topic_ids.npz", "topic_state.npz"
+
+
+def kind_of(method: str, champion: str) -> str:
+    """The kind under which a method's versions are registered where nights use the method `champion`."""
+    return CHAMPIONS if method == champion else f"{CHAMPIONS}_{method}"
+
+
+def kinds(lake: Lake) -> list[str]:
+    """Kinds of topic versions that are there."""
+    return [k for k in lake.folders("_models") if k == CHAMPIONS or k.startswith(f"{CHAMPIONS}_")]
+
+
+def documents_of(model: TopicModel | type[TopicModel], vectors: np.ndarray, words: Sequence[Sequence[str]]) -> Any:
+    """What a topic model takes of documents that are given as unit vectors and as words."""
+    return vectors if model.documents == "vectors" else words
 
 
 @dataclass(frozen=True)
@@ -31,6 +50,14 @@ class Topics:
     ids: np.ndarray
     model: TopicModel
 
+    def documents(
+        self, hashes: Sequence[str], texts: Sequence[str], langs: Sequence[str], vectors_of: Callable[[list[str]], np.ndarray]
+    ) -> Any:
+        """What `assign` takes of texts: their vectors, which `vectors_of` gives by hash, or their words; the other is not made."""
+        if self.model.documents == "vectors":
+            return vectors_of(list(hashes))
+        return [tokenize(text, lang) for text, lang in zip(texts, langs, strict=True)]
+
     def assign(self, documents: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Memberships as (document, topic_id, weight in millionths, rank), see `membership`."""
         document, topic, micro, rank = membership(self.model.weights(documents))
@@ -39,17 +66,19 @@ class Topics:
 
 @dataclass(frozen=True)
 class Previous:
-    """The version before: its name, its space, its topics and their rows of the table `topic` by id."""
+    """The version before: its record, its topics, what it remembers, and its rows of the table `topic` by id."""
 
-    model_version: str
-    embedding_space: str | None
+    version: ModelVersion
     topics: Topics
+    state: State | None
     rows: dict[int, dict[str, Any]]
 
 
-def artifacts(topics: Topics, rows: dict[str, list[dict[str, Any]]]) -> dict[str, bytes]:
-    """The files of a version: the model's own, its topic ids, and its rows of each of TABLE_NAMES as Parquet."""
+def artifacts(topics: Topics, rows: dict[str, list[dict[str, Any]]], state: State | None = None) -> dict[str, bytes]:
+    """The files of a version: the model's own, its topic ids, its state, and its rows of each of TABLE_NAMES as Parquet."""
     files = topics.model.save() | {_IDS: arrays_to_bytes(topic_ids=topics.ids)}
+    if state is not None:
+        files[_STATE] = arrays_to_bytes(**asdict(state))
     for name in TABLE_NAMES:
         buffer = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(rows[name], schema=TABLES[name].arrow_schema()), buffer)
@@ -59,46 +88,57 @@ def artifacts(topics: Topics, rows: dict[str, list[dict[str, Any]]]) -> dict[str
 
 def load_topics(lake: Lake, version: ModelVersion) -> Topics:
     """A registered version, ready to assign; LakeError when a file is not the registered one."""
-    own = [name for name in version.files if name != _IDS and not name.endswith(".parquet")]
+    own = [name for name in version.files if name not in (_IDS, _STATE) and not name.endswith(".parquet")]
     model = topic_model(version.params["method"]).load({name: registry.load(lake, version, name) for name in own})
     return Topics(arrays_from_bytes(registry.load(lake, version, _IDS))["topic_ids"], model)
+
+
+def load_state(lake: Lake, version: ModelVersion) -> State | None:
+    """What a version remembers; None for one that was made before versions did."""
+    return State(**arrays_from_bytes(registry.load(lake, version, _STATE))) if _STATE in version.files else None
 
 
 def read_rows(lake: Lake, version: ModelVersion, table: str) -> pa.Table:
     """A version's own rows of one of TABLE_NAMES."""
     data = registry.load(lake, version, f"{table}.parquet")
-    return pq.ParquetFile(io.BytesIO(data)).read().cast(TABLES[table].arrow_schema())
+    found, schema = pq.ParquetFile(io.BytesIO(data)).read(), TABLES[table].arrow_schema()
+    filled = [_filled(found.column(f.name), f) for f in schema]
+    return pa.table(filled, schema=schema)
+
+
+def _filled(column: pa.ChunkedArray, wanted: pa.Field) -> pa.ChunkedArray:
+    """The column as declared; versions made before a column lost its nulls have 0 there now."""
+    return (column if wanted.nullable or not column.null_count else column.fill_null(0)).cast(wanted.type)
 
 
 def labels(lake: Lake, version: ModelVersion | None) -> dict[int, tuple[str, str]]:
-    """topic_id → (English, Chinese) label under a version; empty without one."""
+    """topic_id → (English, Chinese) label under a version, parents and dormant topics included; empty without one."""
     rows = read_rows(lake, version, "topic").to_pylist() if version else []
     return {r["topic_id"]: (r["label_en"], r["label_zh"]) for r in rows}
 
 
 def centroids(lake: Lake, version: ModelVersion) -> tuple[np.ndarray, np.ndarray]:
-    """(topic ids, unit centroids of shape (topics, dimensions), float64) of a version of the kind that nights use."""
-    topics = load_topics(lake, version)
-    found = np.asarray(topics.model.centroids, np.float64)  # type: ignore[attr-defined]
-    return topics.ids, found / np.linalg.norm(found, axis=1, keepdims=True)
+    """(topic ids, unit centroids of shape (topics, dimensions), float64) of a version, whatever its method."""
+    topics, state = load_topics(lake, version), load_state(lake, version)
+    return topics.ids, unit(state.centroids if state else topics.model.centroids)  # type: ignore[attr-defined]
 
 
 def published_versions(lake: Lake) -> dict[str, list[ModelVersion]]:
-    """Kind → versions whose topics readers see, oldest first: those that nights may have used, and every LDA."""
-    return {kind: [v for v in registry.versions(lake, kind) if kind != "topics" or v.status != "candidate"] for kind in KINDS.values()}
+    """Kind → versions whose topics readers see, oldest first: those that nights may have used, and all that stand beside them."""
+    return {kind: [v for v in registry.versions(lake, kind) if kind != CHAMPIONS or v.status != "candidate"] for kind in kinds(lake)}
 
 
 def model_tables(lake: Lake) -> dict[str, pa.Table]:
     """The warehouse's topic, topic_version, topic_lineage and model_version, whole.
 
     A topic has the words and labels of the last version that holds it, one in use before one that was rolled back or replaced. It is active
-    while the newest version in use of its kind holds it, else retired since the night before the first version without it became valid; a
-    topic that no version in use holds, since the first night of the version that does.
+    or dormant as the newest version in use of its kind says, else retired since the night before the first version without it became valid;
+    a topic that no version in use holds, since the first night of the version that does.
     """
     topic: dict[int, dict[str, Any]] = {}
     parts: dict[str, list[pa.Table]] = {name: [TABLES[name].arrow_schema().empty_table()] for name in TABLE_NAMES}
     for kind, found in published_versions(lake).items():
-        in_use = [v for v in found if kind != "topics" or v.promoted_at]
+        in_use = [v for v in found if kind != CHAMPIONS or v.promoted_at]
         ends: dict[str, dt.date | None] = {v.model_version: dt.date.fromisoformat(v.valid_from_ds) for v in found}
         ends |= {v.model_version: dt.date.fromisoformat(after.valid_from_ds) - dt.timedelta(days=1) for v, after in pairwise(in_use)}
         ends |= {v.model_version: None for v in in_use[-1:]}
@@ -107,7 +147,7 @@ def model_tables(lake: Lake) -> dict[str, pa.Table]:
                 parts[name].append(read_rows(lake, version, name))
             end = ends[version.model_version]
             for row in read_rows(lake, version, "topic").to_pylist():
-                topic[row["topic_id"]] = row | {"status": "retired" if end else "active", "retired_ds": end}
+                topic[row["topic_id"]] = row | ({"status": "retired", "retired_ds": end} if end else {})
     tables = {name: pa.concat_tables(held).combine_chunks() for name, held in parts.items() if name != "topic"}
     rows = [topic[i] for i in sorted(topic)]
     tables["topic"] = pa.Table.from_pylist(rows, schema=TABLES["topic"].arrow_schema())
@@ -116,17 +156,21 @@ def model_tables(lake: Lake) -> dict[str, pa.Table]:
 
 
 def ids_in_use(lake: Lake, besides: set[str]) -> set[int]:
-    """Topic ids of all registered versions other than those named."""
-    found = [v for kind in KINDS.values() for v in registry.versions(lake, kind) if v.model_version not in besides]
-    return {int(i) for v in found for i in arrays_from_bytes(registry.load(lake, v, _IDS))["topic_ids"]}
+    """Topic ids of all registered versions other than those named, of whatever level and status."""
+    found = [v for kind in kinds(lake) for v in registry.versions(lake, kind) if v.model_version not in besides]
+    return {int(i) for v in found for i in read_rows(lake, v, "topic")["topic_id"].to_pylist()}
 
 
-def version_before(lake: Lake, method: str, train_to: dt.date) -> Previous | None:
+def version_before(lake: Lake, kind: str, train_to: dt.date) -> ModelVersion | None:
     """The version that one trained up to `train_to` follows: the one valid on that night, or the last of a kind that no night uses."""
-    kind = KINDS[method]
-    earlier = [v for v in registry.versions(lake, kind) if v.train_to < train_to.isoformat()]
-    version = registry.valid_for(lake, kind, train_to) if kind == "topics" else earlier[-1] if earlier else None
+    if kind == CHAMPIONS:
+        return registry.valid_for(lake, kind, train_to)
+    return next((v for v in reversed(registry.versions(lake, kind)) if v.train_to < train_to.isoformat()), None)
+
+
+def previous(lake: Lake, version: ModelVersion | None) -> Previous | None:
+    """A version as what the next one follows."""
     if version is None:
         return None
     rows = {r["topic_id"]: r for r in read_rows(lake, version, "topic").to_pylist()}
-    return Previous(version.model_version, version.embedding_space, load_topics(lake, version), rows)
+    return Previous(version, load_topics(lake, version), load_state(lake, version), rows)

@@ -3,187 +3,225 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from recsys_core.lake import Lake, LakeError, canonical_json
+from recsys_core.lake import Lake, LakeError
 from recsys_core.registry import ModelVersion, register
-from recsys_core.texts import tokenize
-from recsys_core.topics import describe, topic_model
-from recsys_core.topics.kmeans import choose_k
-from recsys_core.topics.lineage import Origin, new_ids, trace
-from recsys_core.topics.tables import KINDS, Previous, Topics, artifacts, ids_in_use, version_before
+from recsys_core.topics import describe, number, quality, topic_model
+from recsys_core.topics.corpus import Corpus
+from recsys_core.topics.hierarchy import hierarchy
+from recsys_core.topics.lineage import NO_TOPIC, Before, kept_share, new_ids, trace
+from recsys_core.topics.rows import Level, lineage_rows, topic_rows, uppers
+from recsys_core.topics.spherical import unit
+from recsys_core.topics.state import remembered
+from recsys_core.topics.tables import Previous, Topics, artifacts, documents_of, ids_in_use, kind_of, previous
+
+# The number of topics stays that of the version before unless another one is better by this much by the criterion that chooses it.
+K_MARGIN = 0.02
+
+# So many documents of each old topic must both versions have been trained on, on average, to tell by them which topic is which.
+KNOWN_PER_TOPIC = 5
+
+Labels = Callable[[list[tuple[list[str], list[str], int]]], list[tuple[str, str, str]]]
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """What topics are learnt from: the distinct texts of the catalogue in the order of their hashes, and reviews.
+class Task:
+    """What a version is made with: its name, its method, the number of topics, and the last training night.
 
-    items     of each text, the items that have it, sorted
-    vectors   unit vectors of the texts, (n, d)
-    words     words of the texts
-    reviews   words of the reviews; they shape the words of LDA, never the centroids
-    users     item → codes of the users that touched it in the training nights
+    space   the embedding space of the corpus
+    taken   topic ids that other versions gave out
+    warm    whether training starts from the topics of the version before
+    labels  (words, typical texts, topic id) of all topics → (English label, Chinese label, source)
     """
 
-    items: list[list[str]]
-    vectors: np.ndarray
-    words: list[list[str]]
-    reviews: list[list[str]]
-    users: dict[str, np.ndarray]
+    model_version: str
+    method: str
+    k: int
+    seed: int
+    train_to: dt.date
+    space: str | None
+    labels: Labels
+    taken: Collection[int] = ()
+    warm: bool = True
 
 
-def corpus(item_text: pa.Table, user_text: pa.Table, user_item: pa.Table, vectors_of: Any, max_reviews: int) -> Corpus:
-    """The training corpus; `vectors_of` gives unit vectors of text hashes.
+@dataclass(frozen=True)
+class Trained:
+    """A fitted version: its files, the topic ids it brings into the world, and what was measured.
 
-    Of more than `max_reviews` distinct reviews those with the lowest hashes are taken: a sample without order or meaning.
+    measured  JSON: metrics (name → value over n_docs documents), similarity, outlier_share and floor (for later drift); after a version
+              before also kept (share of n_kept documents, those that both were trained on, that keep their topic id) and compared (metric →
+              its value, that of the version before, and the standard error of the difference, on the same n_compared documents)
     """
-    texts: dict[str, tuple[str, str]] = {}
-    items: dict[str, set[str]] = {}
-    for row in item_text.to_pylist():
-        texts[row["text_hash"]] = (row["text"], row["lang"])
-        items.setdefault(row["text_hash"], set()).add(row["item_id"])
-    hashes = sorted(texts)
-    reviews = {r["text_hash"]: (r["text"], r["lang"]) for r in user_text.to_pylist() if r["kind"] == "review"}
-    chosen = [reviews[h] for h in sorted(reviews)[:max_reviews]]
-    pairs = user_item.group_by(["user_key", "item_id"]).aggregate([]).combine_chunks()
-    codes = pairs["user_key"].dictionary_encode().combine_chunks().indices.to_pylist()
-    held: dict[str, list[int]] = {}
-    for item, code in zip(pairs["item_id"].to_pylist(), codes, strict=True):
-        held.setdefault(item, []).append(code)
-    return Corpus(
-        items=[sorted(items[h]) for h in hashes],
-        vectors=vectors_of(hashes),
-        words=[tokenize(*texts[h]) for h in hashes],
-        reviews=[tokenize(*review) for review in chosen],
-        users={item: np.unique(found) for item, found in held.items()},
-    )
+
+    files: dict[str, bytes]
+    born: list[int]
+    measured: dict[str, Any]
 
 
-def number_of_topics(data: Corpus, k_min: int, k_max: int, seed: int) -> tuple[int, dict[int, float]]:
-    """K and the silhouettes of all that were tried, see `choose_k`; LakeError for a catalogue of fewer than two texts."""
+def number_of_topics(
+    data: Corpus, method: str, k_min: int, k_max: int, seed: int, before: int | None = None
+) -> tuple[int, dict[int, float]]:
+    """K for a method and the criterion for all that were tried, see `number`; LakeError for a catalogue of fewer than two texts.
+
+    `before`, the number of the version before, is kept unless the best one is better by more than K_MARGIN: topics come and go by what
+    people do, not by the noise of a criterion.
+    """
     if len(data.items) < 2:
         raise LakeError(f"the catalogue has {len(data.items)} distinct texts, but topics need two at least: land more items")
-    return choose_k(data.vectors, k_min, k_max, seed)
+    documents = documents_of(topic_model(method), data.vectors, data.words)
+    k, tried = number.number_of_topics(method, documents, k_min, k_max, seed)
+    if before and k_min <= before <= k_max and before != k:
+        again, score = number.number_of_topics(method, documents, before, before, seed)
+        tried = score | tried
+        k = again if again == before and tried[before] >= tried[k] - K_MARGIN else k
+    return k, tried
 
 
-def fit_versions(lake: Lake, data: Corpus, names: dict[str, str], proto: ModelVersion, k: int, seed: int) -> None:
-    """Fit and register a candidate of each method in `names` (method → version name); `proto` holds what they share."""
-    train_to = dt.date.fromisoformat(proto.train_to)
-    taken = ids_in_use(lake, set(names.values()))
-    for method, name in names.items():
-        previous = version_before(lake, method, train_to)
-        files, born = train(method, name, data, k, seed, train_to, taken, proto.embedding_space, previous)
-        taken |= set(born)
-        register(lake, replace(proto, model_version=name, kind=KINDS[method], params=proto.params | {"method": method}), files)
-
-
-def train(
-    method: str,
-    model_version: str,
+def fit_versions(
+    lake: Lake,
     data: Corpus,
-    k: int,
-    seed: int,
-    train_to: dt.date,
-    taken: Collection[int],
-    space: str | None,
-    previous: Previous | None,
-) -> tuple[dict[str, bytes], list[int]]:
-    """A fitted version's files, and the topic ids it brings into the world.
+    names: dict[str, str],
+    proto: ModelVersion,
+    task: Task,
+    follows: dict[str, ModelVersion | None],
+) -> list[ModelVersion]:
+    """Fit and register a candidate of each method in `names` (method → version name), the first of which is the one that nights use.
 
-    `taken` are ids that other versions gave out. Topics that are those of `previous`, by their centroids and in the same embedding space,
-    keep their ids; without `previous` all are born on the night after `train_to`.
+    `proto` and `task` hold what they share, `follows` the version before of each method.
     """
-    cls = topic_model(method)
-    on_vectors = cls.documents == "vectors"
-    model = cls.fit(data.vectors if on_vectors else [*data.words, *data.reviews], k, seed)
-    weights = model.weights(data.vectors if on_vectors else data.words)
-    before = previous if on_vectors and previous and previous.embedding_space == space else None
-    # Topics of a model on words have no centroid of their own: their documents' mean stands for it.
-    centres = weights.T @ data.vectors
-    origins = trace(
-        getattr(model, "centroids", centres),
-        before.topics.ids.tolist() if before else [],
-        before.topics.model.centroids if before else centres,  # type: ignore[attr-defined]
-        new_ids(train_to, taken),
-    )
-    if previous and not before:
-        origins += [Origin(int(i), "death", int(i)) for i in previous.topics.ids]
-    held = origins[:k]
-    rows = _rows(method, model_version, data, weights, held, train_to, space if on_vectors else None, previous)
-    rows["topic_lineage"] = [
-        {
-            "model_version": model_version,
-            "prev_model_version": previous.model_version if previous else None,
-            "topic_id": o.topic_id,
-            "prev_topic_id": o.prev_topic_id,
-            "relation": o.relation,
-            "similarity": o.similarity,
-            "user_overlap": None,
-        }
-        for o in origins
-    ]
-    ids = np.array([o.topic_id for o in held], np.int64)
-    return artifacts(Topics(ids, model), rows), [o.topic_id for o in held if o.relation == "birth"]
+    champion, taken, found = next(iter(names)), ids_in_use(lake, set(names.values())), []
+    for method, name in names.items():
+        mine = replace(task, model_version=name, method=method, taken=taken)
+        trained = train(data, mine, previous(lake, follows[method]))
+        taken |= set(trained.born)
+        params = proto.params | {"method": method, "measured": trained.measured}
+        version = replace(proto, model_version=name, kind=kind_of(method, champion), params=params)
+        found.append(register(lake, version, trained.files))
+    return found
 
 
-def _rows(
-    method: str,
-    model_version: str,
-    data: Corpus,
-    weights: np.ndarray,
-    origins: Sequence[Origin],
-    train_to: dt.date,
-    space: str | None,
-    previous: Previous | None,
-) -> dict[str, list[dict[str, Any]]]:
-    words = describe.keywords(data.words, weights)
-    coherence = describe.npmi([*data.words, *data.reviews], words)
+def train(data: Corpus, task: Task, old: Previous | None) -> Trained:
+    """A fitted version. Topics that are those of `old` keep their ids, see `lineage.trace`; without it all are born after `train_to`."""
+    cls = topic_model(task.method)
+    on_words = cls.documents == "tokens"
+    fitted_on = [*data.words, *data.reviews] if on_words else documents_of(cls, data.vectors, data.words)
+    start = old.topics.model if old and task.warm and type(old.topics.model) is cls and (on_words or _same_space(old, task)) else None
+    model = cls.fit(fitted_on, task.k, task.seed, **({"start": start} if start else {}))
+    weights = model.weights(documents_of(model, data.vectors, data.words))
     first = weights.argmax(axis=1)
-    topic, version = [], []
-    for at, origin in enumerate(origins):
-        members = np.flatnonzero(first == at)
-        users = [data.users[i] for m in members for i in data.items[m] if i in data.users]
-        en, zh = describe.labels(words[at], origin.topic_id)
-        old = previous.rows.get(origin.topic_id) if previous else None
-        topic.append(
-            {
-                "topic_id": origin.topic_id,
-                "method": method,
-                "level": 0,
-                "parent_topic_id": None,
-                "label_en": en,
-                "label_zh": zh,
-                "label_source": "keywords",
-                "keywords": canonical_json(words[at]),
-                "status": "active",
-                "born_ds": old["born_ds"] if old else train_to + dt.timedelta(days=1),
-                "retired_ds": None,
-                "sensitive": False,
-            }
-        )
-        version.append(
-            {
-                "model_version": model_version,
-                "topic_id": origin.topic_id,
-                "n_docs": len(members),
-                "n_users": len(np.unique(np.concatenate(users))) if users else 0,
-                "coherence_npmi": coherence[at],
-                "centroid_sim_prev": origin.similarity,
-                "medoid_item_id": _medoid(data, weights[:, at], members),
-                "embedding_space": space,
-            }
-        )
-    return {"topic": topic, "topic_version": version}
+    centres = _centroids(data.vectors, weights, first)
+    before, assigned = _before(old, data, task)
+    fresh = new_ids(task.train_to, task.taken)
+    origins = trace(weights.shape[1], first, centres, before, fresh)
+    ids = np.array([o.topic_id for o in origins[: weights.shape[1]]], np.int64)
+    leaves = Level.of(data, 0, ids, first, weights, old)
+    above, level_of = hierarchy(centres, np.bincount(first, minlength=len(ids)))
+    levels = [leaves, *uppers(data, leaves, above, level_of, before, old, fresh)]
+    rows = topic_rows(levels, above, centres, data, task, before, old)
+    state, asleep = remembered(data.hashes, task.train_to, old if old and _same_space(old, task) else None, origins, ids, first, centres)
+    rows["topic"] += asleep
+    rows["topic_lineage"] = lineage_rows(data, task, old, origins, first, before)
+    born = [r["topic_id"] for r in rows["topic"] if not old or r["topic_id"] not in old.rows]
+    return Trained(artifacts(Topics(ids, model), rows, state), born, _measured(data, task, old, before, assigned, leaves, centres))
 
 
-def _medoid(data: Corpus, weight: np.ndarray, members: np.ndarray) -> str | None:
-    """The item whose vector is nearest the mean of the topic's documents, by weight; None for a topic that is no text's first."""
-    if not len(members):
-        return None
-    centre = weight[members] @ data.vectors[members]
-    return data.items[members[int(np.argmax(data.vectors[members] @ centre))]][0]
+def _same_space(old: Previous, task: Task) -> bool:
+    return old.version.embedding_space == task.space
+
+
+def _centroids(vectors: np.ndarray, weights: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Mean vector of each topic's documents, unit; of a topic that is no document's first, of all documents by weight."""
+    member = np.zeros_like(weights)
+    member[np.arange(len(first)), first] = 1.0
+    empty = member.sum(axis=0) == 0
+    member[:, empty] = weights[:, empty]
+    return unit(member.T @ vectors)
+
+
+def _before(old: Previous | None, data: Corpus, task: Task) -> tuple[Before | None, np.ndarray | None]:
+    """(the topics of the version before with the documents that tell who is who; the topic, as a place, that its model gives each one).
+
+    Who is who is told by the documents that both versions were trained on, as the old one remembers them: what is new in the world is no
+    part of an old topic, wherever the old model would put it. When it knew too few of them, its model's word is taken. The model can say
+    nothing when it needs vectors of another space.
+    """
+    if old is None:
+        return None, None
+    same, state, model = _same_space(old, task), old.state, old.topics.model
+    assigned = None
+    if same or model.documents == "tokens":
+        assigned = model.weights(documents_of(model, data.vectors, data.words)).argmax(axis=1)
+    place = {int(i): n for n, i in enumerate(old.topics.ids)}
+    first = np.array([place.get(int(i), -1) for i in state.anchored(data.hashes)] if state else [-1] * len(data.hashes))
+    if assigned is not None and (first >= 0).sum() < KNOWN_PER_TOPIC * len(old.topics.ids):
+        first = assigned
+    if not same:
+        return Before(old.topics.ids, first), assigned
+    if state is None:
+        return Before(old.topics.ids, first, getattr(model, "centroids", None)), assigned
+    return Before(old.topics.ids, first, state.centroids, state.born, (state.dormant_ids, state.dormant_centroids)), assigned
+
+
+def _measured(
+    data: Corpus,
+    task: Task,
+    old: Previous | None,
+    before: Before | None,
+    assigned: np.ndarray | None,
+    leaves: Level,
+    centres: np.ndarray,
+) -> dict[str, Any]:
+    ids, first, words = leaves.ids, leaves.first, leaves.words
+    cosines = quality.own_cosines(data.vectors, first, centres)
+    floor = quality.outlier_floor(cosines)
+    metrics = {
+        "n_topics": float(len(ids)),
+        "npmi": float(np.mean(leaves.coherence)),
+        "topic_diversity": quality.topic_diversity(words),
+        "irbo": quality.inverted_rbo(words),
+        "silhouette": quality.silhouette(data.vectors, first, task.seed),
+        "size_entropy": quality.size_entropy(np.bincount(first, minlength=len(ids))),
+        "similarity": float(cosines.mean()),
+        "outlier_share": float((cosines < floor).mean()),
+    }
+    found: dict[str, Any] = {"n_docs": len(first), "floor": round(floor, 6)}
+    if before and old:
+        kept, n = kept_share(ids[first], np.where(before.first >= 0, before.ids[before.first], NO_TOPIC))
+        metrics["churn"] = 1 - kept
+        if old.state is not None and assigned is not None and (strange := old.state.unknown(data.hashes)).any():
+            metrics["doc_drift"] = quality.jensen_shannon(np.bincount(assigned[strange], minlength=len(before.ids)), old.state.shares)
+        theirs = before.first if assigned is None else assigned
+        found |= {"kept": _r(kept), "n_kept": n, "n_compared": int((theirs >= 0).sum())}
+        found["compared"] = _compared(data, task.seed, first, theirs)
+    return found | {"metrics": {name: _r(value) for name, value in metrics.items()}}
+
+
+def _compared(data: Corpus, seed: int, mine: np.ndarray, theirs: np.ndarray) -> dict[str, list[float]]:
+    """Metric → (under the new version, under the one before, standard error of the difference), each by the first topics of the documents
+    to which both give one. The error is that of means over topics; of what is no such mean it is 0.
+    """
+    known = theirs >= 0
+    documents = [words for words, k in zip(data.words, known, strict=True) if k]
+    if len(documents) < 2:
+        return {}
+    found: dict[str, list[float]] = {name: [] for name in quality.MARGINS}
+    errors = []
+    for labels in (mine[known], theirs[known]):
+        _, place = np.unique(labels, return_inverse=True)
+        words = describe.keywords(documents, np.eye(int(place.max()) + 1)[place])
+        coherence = np.array(describe.npmi([*documents, *data.reviews], words))
+        errors.append(coherence.var() / len(coherence))
+        found["npmi"].append(_r(float(coherence.mean())))
+        found["topic_diversity"].append(_r(quality.topic_diversity(words)))
+        found["silhouette"].append(_r(quality.silhouette(data.vectors[known], place, seed)))
+    return {name: [*values, _r(np.sqrt(sum(errors)) if name == "npmi" else 0.0)] for name, values in found.items()}
+
+
+def _r(value: float) -> float:
+    return round(float(value), 6)

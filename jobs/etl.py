@@ -132,12 +132,36 @@ def ledger_line(night: Night) -> dict[str, Any]:
 
 
 def aggregate(night: Night) -> None:
-    """Counts per user, item and event type; sessions."""
+    """Counts per user, item and event type; how texts of events sound; sessions."""
     from recsys_core.aggregate import persons, sessions, user_item_day
 
     events = persons(night.scan("event_clean"))
-    night.write("user_item_day", user_item_day(night.ds, events))
+    heard = _heard(night, events)
+    night.write("text_sentiment", heard)
+    # Most nights of a small shop have no verdict, and a join costs more than all of them.
+    verdicts = not isinstance(heard, pa.Table) or heard["item_id"].null_count < heard.num_rows
+    said = night.lake.scan(night.spark, "text_sentiment", [night.ds]) if verdicts else None
+    night.write("user_item_day", user_item_day(night.ds, events, said))
     night.write("session", sessions(night.ds, events, night.scan("open_session")))
+
+
+def _heard(night: Night, events: DataFrame) -> DataFrame | pa.Table:
+    """Rows of text_sentiment."""
+    from recsys_core.aggregate import SAID, text_sentiment
+    from recsys_core.annotate.models import scorer
+
+    table = TABLES["text_sentiment"]
+    score, source = scorer(night.settings.sentiment_model, night.settings.device)
+    manifest = night.lake.manifest("event_clean", night.ds)
+    if manifest is None or manifest.rows > _FEW:
+        texted = events.where("text IS NOT NULL").select(*SAID)
+        return texted.mapInArrow(lambda batches: text_sentiment(batches, score, source), table.spark_schema())
+    rows = night.read("event_clean", columns=[*SAID, "repairs"])
+    human = [
+        text is not None and "bot" not in repairs for text, repairs in zip(*(rows[c].to_pylist() for c in ("text", "repairs")), strict=True)
+    ]
+    batches = rows.filter(pa.array(human, pa.bool_())).select(SAID).combine_chunks().to_batches()
+    return pa.Table.from_batches(text_sentiment(batches, score, source), table.arrow_schema())
 
 
 def texts(night: Night) -> None:

@@ -1,16 +1,19 @@
-"""Facts of a night from its events: what each user did with each item, and sessions."""
+"""Facts of a night from its events: what each user did with each item, how their texts sound, and sessions."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 
-from recsys_core.events import EVENT_TYPES, LOW_RATING
+from recsys_core.events import EVENT_TYPES, GRADED_TYPES, LOW_RATING
 from recsys_core.tables import TABLES
+from recsys_core.texts import language, text_hash, written
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -36,13 +39,52 @@ def _exact_micros(column: str) -> Column:
     return F.sum(F.round(F.col(column) * MICRO).cast("bigint"))
 
 
-def user_item_day(ds: dt.date, events: DataFrame) -> DataFrame:
-    """Rows of user_item_day from event_clean: one per user and item; events without an item (searches) are left out.
+# Columns of the events that `text_sentiment` is given, in this order.
+SAID = ("ds", "event_id", "user_key", "item_id", "event_type", "rating", "text")
+
+
+def text_sentiment(said: Iterable[pa.RecordBatch], score: Callable[[list[str]], list[float]], source: str) -> Iterator[pa.RecordBatch]:
+    """Rows of text_sentiment, a batch for each batch of events (columns SAID): one for each text that is English or Chinese.
+
+    score   sentiments of texts, −1 to 1, in their order
+    source  what `score` is
+    """
+    schema = TABLES["text_sentiment"].arrow_schema()
+    for batch in said:
+        rows = []
+        for ds, event, user, item, kind, rating, text in zip(*(c.to_pylist() for c in batch.columns), strict=True):
+            if (kept := written(text)) and language(kept) != "other":
+                # A rating says better what the user thinks, and other texts are talk: who asks about a fault likes the thing.
+                rows.append((ds, event, user, item if kind == "review" and rating is None else None, kept))
+        texts = sorted({row[-1] for row in rows})
+        of = {t: (text_hash(t), round(s, 6)) for t, s in zip(texts, score(texts), strict=True)}
+        made = [(*row, *of[text], source) for *row, text in rows]
+        columns = zip(*made, strict=True) if made else ((),) * len(schema)
+        yield pa.RecordBatch.from_arrays([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+
+
+def _graded(rows: DataFrame, said: DataFrame | None) -> DataFrame:
+    """The rows of users and items with n_praised and n_panned: sums of the sentiment of verdicts, on either side."""
+    names = [f"n_{t}" for t in GRADED_TYPES]
+    if said is None:
+        return rows.withColumns(dict.fromkeys(names, F.lit(0.0)))
+    verdicts = said.where("item_id IS NOT NULL").withColumns(
+        {"n_praised": F.greatest("sentiment", F.lit(0.0)), "n_panned": F.greatest(-F.col("sentiment"), F.lit(0.0))}
+    )
+    sums = verdicts.groupBy("user_key", "item_id").agg(*((_exact_micros(n) / MICRO).alias(n) for n in names))
+    return rows.join(sums, ["user_key", "item_id"], "left").fillna(0.0, names)
+
+
+def user_item_day(ds: dt.date, events: DataFrame, said: DataFrame | None) -> DataFrame:
+    """Rows of user_item_day from event_clean and text_sentiment: one per user and item; events without an item (searches) are left out.
+    `said` may be None when no text is a verdict.
 
     n_low_rated      ratings and reviews of LOW_RATING or less, counted also under their own type
     n_positive, n_negative  by the type's polarity, a low rating being negative; they sum to n_events
+    n_praised, n_panned  sums of the sentiment of reviews without a rating, 0 to 1 each, on either side
     rating           mean of the ratings given; dwell_s sum of seconds; both null without any
-    sentiment        (positive − negative) / all of the explicit and generated events, −1 to 1; null without any
+    sentiment        (positive − negative) / all of the explicit and generated events, −1 to 1; null without any; a review is negative as
+                     far as it is panned
     """
     negative = _of_types([t.name for t in EVENT_TYPES.values() if t.polarity < 0]) | _low_rated()
     stated = _of_types([t.name for t in EVENT_TYPES.values() if t.signal != "implicit"])
@@ -55,11 +97,14 @@ def user_item_day(ds: dt.date, events: DataFrame) -> DataFrame:
         _n(~negative).alias("n_positive"),
         _n(negative).alias("n_negative"),
         F.round(_exact_micros("rating") / F.nullif(F.count("rating"), F.lit(0)) / MICRO, 6).alias("rating"),
-        F.round((n_stated - 2 * _n(stated & negative)) / F.nullif(n_stated, F.lit(0)), 6).alias("sentiment"),
+        n_stated.alias("_stated"),
+        _n(stated & negative).alias("_against"),
         (_exact_micros("dwell_s") / MICRO).alias("dwell_s"),
         F.max("event_ts").alias("last_event_ts"),
     )
-    return rows.withColumn("ds", F.lit(ds)).select(*TABLES["user_item_day"].names)
+    rows = _graded(rows, said)
+    sentiment = (F.col("_stated") - 2 * (F.col("_against") + F.col("n_panned"))) / F.nullif(F.col("_stated"), F.lit(0))
+    return rows.withColumns({"ds": F.lit(ds), "sentiment": F.round(sentiment, 6)}).select(*TABLES["user_item_day"].names)
 
 
 def persons(events: DataFrame) -> DataFrame:

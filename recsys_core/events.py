@@ -59,7 +59,17 @@ EVENT_TYPES: dict[str, EventType] = {
 # A rating or a review of LOW_RATING or less counts under its own type *and* as `low_rated`, whose weight turns it negative.
 LOW_RATING = 2.0
 _LOW_RATED = EventType("low_rated", "explicit", -1, -6.0, 1.0, f"no `event_type`: added to a rating or review of {LOW_RATING:g} or less")
-_COUNTED = EVENT_TYPES | {_LOW_RATED.name: _LOW_RATED}
+# The text of a review without a rating says how good it is: its sentiment, 0 to 1 on either side, is added to what the review counts.
+# Sentiment s so multiplies a review by 1 + s/2 where it is good and by 1 + 2s where it is bad, as a low rating does with s = −1.
+_PRAISED = EventType(
+    "praised", "generated", +1, 1.5, 1.0, "no `event_type`: added to a review without a rating, times its praise of 0 to 1"
+)
+_PANNED = EventType("panned", "generated", -1, -6.0, 1.0, "no `event_type`: added to a review without a rating, times its blame of 0 to 1")
+# Columns that hold sums of grades, not counts.
+GRADED_TYPES: tuple[str, ...] = (_PRAISED.name, _PANNED.name)
+_COUNTED = EVENT_TYPES | {t.name: t for t in (_LOW_RATED, _PRAISED, _PANNED)}
+# What is added to events of other types → those types.
+_ADDED_TO = {"low_rated": ("rating", "review"), "praised": ("review",), "panned": ("review",)}
 
 # Column suffixes of every count or mass that is kept by type, in the one order used everywhere.
 COUNTED_TYPES: tuple[str, ...] = tuple(_COUNTED)
@@ -101,9 +111,10 @@ class OverrideError(ValueError):
 
 
 def overridden(text: str, name: str) -> Weights:
-    """The weights with a site's own on top: TOML tables named by event type, or `low_rated`, with `base_weight` and `decay`.
+    """The weights with a site's own on top: TOML tables named by what is counted, with `base_weight` and `decay`.
 
-    low_rated fades like the slower of rating and review unless its own decay is given, so that no low rating turns into praise with age.
+    What is added to other types (low_rated, praised, panned) fades like the slowest of those unless its own decay is given, so that no low
+    rating turns into praise with age.
     OverrideError names all faults of the file `name`; when it is no TOML at all, the first.
 
     >>> overridden("[purchase]\\nbase_weight = 8", "site.toml").base["purchase"]
@@ -121,8 +132,9 @@ def overridden(text: str, name: str) -> Weights:
     own = {n: {k: float(v) + 0.0 for k, v in table.items()} for n, table in given.items()}  # + 0.0: −0 is 0
     base = {n: own.get(n, {}).get("base_weight", shipped) for n, shipped in DEFAULT_WEIGHTS.base.items()}
     decay = {n: own.get(n, {}).get("decay", shipped) for n, shipped in DEFAULT_WEIGHTS.decay.items()}
-    if "decay" not in own.get("low_rated", {}):
-        decay["low_rated"] = max(decay["rating"], decay["review"])
+    for added, to in _ADDED_TO.items():
+        if "decay" not in own.get(added, {}):
+            decay[added] = max(decay[t] for t in to)
     return Weights(base, decay)
 
 
@@ -222,7 +234,9 @@ Generated from [`recsys_core/events.py`](../recsys_core/events.py) by `make gene
 
 {table}
 
-(A rating or a review of {low:g} or less counts under its own type and as `low_rated`: together they speak against the item.)
+(A rating or a review of {low:g} or less counts under its own type and as `low_rated`: together they speak against the item. Of a review
+without a rating the text decides: its sentiment s, −1 to 1, is added as `praised` or `panned`, so that the review counts 1 + s/2 times
+where it is good and 1 + 2s times where it is bad. A review with a rating is weighed by its rating alone, never twice.)
 
 Facts count events by type and know no weight (behaviour told in words, `user_text`, goes by the weights above on every site). What looks
 back weighs them:
@@ -251,9 +265,9 @@ base_weight = -10.0
 
 `base_weight` is a number from 0 to {weight} for types that speak for an item and from −{weight} to 0 for those that speak against it; 0
 leaves a type out of account. `decay` is above 0 and at most {decay}. `low_rated` fades like the slower of `rating` and `review`, unless the
-file gives it a decay of its own: were it to fade faster, an old low rating would end up in favour. Who raises `rating` or `review` should
-lower `low_rated` as well. Signal and polarity are part of the facts and cannot be changed. A file with a fault stops every command before
-it starts, and each fault is named with its line.
+file gives it a decay of its own: were it to fade faster, an old low rating would end up in favour; `praised` and `panned` fade like
+`review`. Who raises `rating` or `review` should lower `low_rated` and `panned` as well. Signal and polarity are part of the facts and
+cannot be changed. A file with a fault stops every command before it starts, and each fault is named with its line.
 
 A changed file makes `profile`, `recommend` and `evaluate` stale, with what follows from them, and no fact: `python -m jobs plan` lists the
 nights, `python -m jobs nights` builds them again. Comments, order and values equal to those above change nothing.

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
+from importlib import resources
 from typing import Any, Literal
 
 from recsys_core.stop_words import STOP_WORDS
@@ -21,20 +22,23 @@ LANGUAGE_CHARS = 200
 NOT_ENGLISH = 5e-4
 # Reviews with fewer words than this say nothing about a topic.
 MIN_REVIEW_WORDS = 3
-# Items and titles in one behaviour description: enough for the encoder's 256 word pieces.
-BEHAVIOUR_ITEMS = 8
+# Items of the description of one day's behaviour and of 90 days', and what both hold at most: word pieces (an encoder reads 256) and
+# characters of one title.
+BEHAVIOUR_ITEMS, HISTORY_ITEMS = 8, 24
+BEHAVIOUR_TOKENS = 200
 BEHAVIOUR_TITLE_CHARS = 80
 
-_HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
-_HAN_CHARS = re.compile(f"[{_HAN}]")
-_HAN_RUN = re.compile(f"[{_HAN}]+")
+# Ranges of Han characters, for use inside a bracket of a regular expression.
+HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
+_HAN_CHARS = re.compile(f"[{HAN}]")
+_HAN_RUN = re.compile(f"[{HAN}]+")
 _ACCENTED = re.compile("[\u00c0-\u024f\u1e00-\u1eff]")
 _LATIN = "A-Za-z\u00c0-\u024f\u1e00-\u1eff"
 _LATIN_CHARS = re.compile(f"[{_LATIN}]")
 _LATIN_WORDS = re.compile(f"[{_LATIN}]+")
 _KANA_CHARS = re.compile("[\u3040-\u30ff\u31f0-\u31ff]")
 # A run of Han, or a run of other letters and digits with inner apostrophes and hyphens.
-_WORDS = re.compile(rf"[{_HAN}]+|[^\W_{_HAN}]+(?:['’-][^\W_{_HAN}]+)*")
+_WORDS = re.compile(rf"[{HAN}]+|[^\W_{HAN}]+(?:['’-][^\W_{HAN}]+)*")
 # Joiners stay for emoji; tab and line feed become spaces. Dropped: other controls, direction marks, byte-order marks.
 _DROPPED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 _LANGUAGES: dict[str, Lang] = {"zh": "zh", "cmn": "zh", "zho": "zh", "chi": "zh", "chinese": "zh", "en": "en", "eng": "en", "english": "en"}
@@ -49,6 +53,7 @@ _ENGLISH_WORDS = {
     *("with", "would", "you", "your"),
 }
 _SPACES = re.compile(r"\s+")
+_MARKS = re.compile(r"[^\w\s]")
 
 
 def normalise(text: str) -> str:
@@ -144,10 +149,35 @@ def _segmenter() -> Any:
     return segmenter
 
 
+@cache
+def _traditional() -> dict[int, str]:
+    """Traditional characters and the simplified one for each, from OpenCC's table; of several the first."""
+    table = resources.files("opencc").joinpath("dictionary", "TSCharacters.txt").read_text(encoding="utf-8")
+    return {ord(key): values.split()[0] for key, values in (line.split("\t") for line in table.splitlines()) if len(key) == 1}
+
+
+def simplified(text: str) -> str:
+    """The text with simplified Han characters for traditional ones, one for one, so that places in it stay.
+
+    >>> simplified("這款遊戲很好玩 ok")
+    '这款游戏很好玩 ok'
+    """
+    return text if text.isascii() else text.translate(_traditional())
+
+
+def segmented(run: str) -> list[str]:
+    """The words of a run of Han, as they are written: jieba knows the simplified ones."""
+    words, start = [], 0
+    for word in _segmenter().lcut(simplified(run)):
+        words.append(run[start : start + len(word)])
+        start += len(word)
+    return words
+
+
 def tokenize(text: str, lang: str) -> list[str]:
     """Words of a text for topic models and keywords, in order, lower case, without stop words, numbers and single characters.
 
-    Runs of Han are segmented by jieba, also inside English texts; of lang 'other' (Japanese kanji, say) they stay whole.
+    Runs of Han of either script are segmented by jieba, also inside English texts; of lang 'other' (Japanese kanji, say) they stay whole.
 
     >>> tokenize("The dragons' lair wasn't 3 easy: rogue-like fun!", "en")
     ['dragons', 'lair', 'easy', 'rogue-like', 'fun']
@@ -155,15 +185,31 @@ def tokenize(text: str, lang: str) -> list[str]:
     words: list[str] = []
     for run in _WORDS.findall(normalise(text).lower().replace("’", "'")):
         if _HAN_RUN.match(run):
-            words += _segmenter().lcut(run) if lang != "other" else [run]
+            words += segmented(run) if lang != "other" else [run]
         else:
             words.append(run.removesuffix("'s"))
-    return [w for w in words if len(w) > 1 and not w.isdecimal() and w not in STOP_WORDS]
+    return [w for w in words if len(w) > 1 and not w.isdecimal() and simplified(w) not in STOP_WORDS]
 
 
 def count_words(text: str) -> int:
     """Words of a text, stop words included, a Han character counting as one: cheap, no segmenter needed."""
     return sum(len(run) if _HAN_RUN.match(run) else 1 for run in _WORDS.findall(text))
+
+
+def estimate_tokens(text: str) -> int:
+    """About how many word pieces a text is to an encoder, without one: a Han character or another mark is one, a word one per four letters.
+
+    >>> [estimate_tokens(t) for t in ("", "围棋和象棋", "viewed Backgammon, Go")]
+    [0, 5, 7]
+    """
+    words = _WORDS.findall(text)
+    return sum(len(w) if _HAN_RUN.match(w) else -(-len(w) // 4) for w in words) + len(_MARKS.findall(text))
+
+
+def written(text: str) -> str:
+    """What of a text that somebody wrote is kept: normalised, at most MODEL_CHARS; '' for nothing."""
+    # Cut before normalising, so that a text of a megabyte costs no more than what is used of it; NFKC may lengthen.
+    return normalise(text[: 2 * MODEL_CHARS])[:MODEL_CHARS].strip()
 
 
 def compose_item(title: str | None, description: str | None, tags: Sequence[str] | None) -> tuple[str, Lang]:
@@ -205,20 +251,26 @@ _VERBS: dict[str, tuple[str, str]] = {
 }
 
 
-def describe_behaviour(acts: Iterable[tuple[float, str, str]], lang: str) -> str:
-    """A day of a user in words, in Chinese for lang 'zh', else in English; '' without acts.
+def describe_behaviour(
+    acts: Iterable[tuple[float, str, str]], lang: str, most: int = BEHAVIOUR_ITEMS, tokens: int = BEHAVIOUR_TOKENS
+) -> str:
+    """What a user did, in words, in Chinese for lang 'zh', else in English; '' without acts.
 
-    acts  (weight, kind of act, title): the BEHAVIOUR_ITEMS of largest absolute weight are told, grouped by kind in that order
+    acts    (weight, kind of act, title): those of largest absolute weight are told, grouped by kind in that order
+    most    how many of them at most; fewer when together they are more than `tokens` (by `estimate_tokens`), but at least one
     >>> describe_behaviour([(3.0, "review", "Chess"), (1.0, "view", "Go"), (1.0, "view", "Backgammon")], "en")
     'reviewed Chess, then viewed Backgammon and Go'
     >>> describe_behaviour([(1.0, "view", "围棋"), (1.0, "view", "象棋")], "zh")
     '浏览了围棋和象棋'
     """
-    chosen = sorted(acts, key=lambda a: (-abs(a[0]), a[1], a[2]))[:BEHAVIOUR_ITEMS]
-    by_kind: dict[str, list[str]] = {}
-    for _, kind, title in chosen:
-        by_kind.setdefault(kind, []).append(normalise(title)[:BEHAVIOUR_TITLE_CHARS].strip())
     zh = lang == "zh"
+    by_kind: dict[str, list[str]] = {}
+    for _, kind, title in sorted(acts, key=lambda a: (-abs(a[0]), a[1], a[2]))[:most]:
+        name = normalise(title)[:BEHAVIOUR_TITLE_CHARS].strip()
+        tokens -= estimate_tokens(name) + (1 if kind in by_kind else 1 + estimate_tokens(_VERBS[kind][zh]))
+        if tokens < 0 and by_kind:
+            break
+        by_kind.setdefault(kind, []).append(name)
     comma, conjunction, then = ("、", "和", "，然后") if zh else (", ", " and ", ", then ")
     phrases = []
     for kind, titles in by_kind.items():

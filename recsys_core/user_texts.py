@@ -7,15 +7,28 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import functions as F
 
-from recsys_core.events import type_weights
+from recsys_core.events import GRADED_TYPES, type_weights
 from recsys_core.tables import TABLES
-from recsys_core.texts import MIN_REVIEW_WORDS, MODEL_CHARS, compose_item, count_words, describe_behaviour, language, normalise, text_hash
+from recsys_core.texts import (
+    HISTORY_ITEMS,
+    MIN_REVIEW_WORDS,
+    compose_item,
+    count_words,
+    describe_behaviour,
+    language,
+    text_hash,
+    written,
+)
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
+# What can be told of a user, the strongest first; grades are no acts of their own.
+_WEIGHTS = {t: w for t, w in type_weights().items() if t not in GRADED_TYPES}
+ACTS = tuple(sorted(_WEIGHTS, key=lambda t: (-abs(_WEIGHTS[t]), t)))
 # Items of one user that a behaviour description chooses from; a bot's thousands need not travel to one worker.
 CANDIDATES = 64
 
@@ -65,6 +78,16 @@ def user_texts(ds: dt.date, events: DataFrame, user_items: DataFrame, items: Dat
     )
 
 
+def strongest_act() -> Column:
+    """The place in ACTS of the strongest act that a row of user_item_day counts."""
+    return F.coalesce(*(F.when(F.col(f"n_{t}") > 0, F.lit(place)) for place, t in enumerate(ACTS)))
+
+
+def act_at(place: Column) -> Column:
+    """The name of an act by its place in ACTS."""
+    return F.element_at(F.array(*map(F.lit, ACTS)), place + 1)
+
+
 def _languages(events: DataFrame) -> DataFrame:
     """(user_key, lang): zh or en, whichever more of a user's events have."""
     return events.groupBy("user_key").agg(
@@ -74,24 +97,46 @@ def _languages(events: DataFrame) -> DataFrame:
 
 def _acts(user_items: DataFrame, items: DataFrame) -> DataFrame:
     """(user_key, acts): up to CANDIDATES (strength, weight, kind, title) of largest absolute weight; kind is the strongest act."""
-    weights = type_weights()
     # Thousandths as whole numbers: their sums do not depend on the order of rows.
-    micro = sum((F.col(f"n_{t}") * F.lit(round(w * 1000)) for t, w in weights.items()), F.lit(0).cast("bigint"))
-    kinds = sorted(weights, key=lambda t: (-abs(weights[t]), t))
-    kind = F.coalesce(*(F.when(F.col(f"n_{t}") > 0, F.lit(t)) for t in kinds))
+    micro = sum((F.col(f"n_{t}") * F.lit(round(w * 1000)) for t, w in _WEIGHTS.items()), F.lit(0).cast("bigint"))
     titled = items.where("title IS NOT NULL").select("item_id", "title")
-    act = F.struct((-F.abs(micro)).alias("strength"), micro.alias("weight"), kind.alias("kind"), F.col("title").alias("title"))
+    act = F.struct(
+        (-F.abs(micro)).alias("strength"), micro.alias("weight"), act_at(strongest_act()).alias("kind"), F.col("title").alias("title")
+    )
     return (
         user_items.join(titled, "item_id").groupBy("user_key").agg(F.slice(F.sort_array(F.collect_list(act)), 1, CANDIDATES).alias("acts"))
     )
+
+
+def history_texts(ds: dt.date, weights: pa.Table, items: pa.Table, sessions: pa.Table) -> pa.Table:
+    """Rows of user_history_text: for each user with a session on ds what they did in 90 nights, in words, by decayed weight.
+
+    weights   (user_key, item_id, weight, act) of 90 nights, see profiles.item_weights
+    items     the catalogue's item_id and title
+    sessions  the night's user_key and lang: a text is in the language of most of a user's sessions that have one of the two, else English
+    """
+    zh: dict[str, int] = {}
+    for user, lang in zip(sessions["user_key"].to_pylist(), sessions["lang"].to_pylist(), strict=True):
+        zh[user] = zh.get(user, 0) + (lang == "zh") - (lang == "en")
+    titles = {i: t for i, t in zip(items["item_id"].to_pylist(), items["title"].to_pylist(), strict=True) if t}
+    acts: dict[str, list[tuple[float, str, str]]] = {}
+    theirs = weights.filter(pc.is_in(weights["user_key"], pa.array(sorted(zh), pa.string())))
+    for user, item, weight, act in zip(*(theirs[c].to_pylist() for c in ("user_key", "item_id", "weight", "act")), strict=True):
+        if item in titles:
+            acts.setdefault(user, []).append((weight, act, titles[item]))
+    rows = []
+    for user in sorted(acts):
+        lang = "zh" if zh[user] > 0 else "en"
+        text = describe_behaviour(acts[user], lang, HISTORY_ITEMS)
+        rows.append({"ds": ds, "user_key": user, "text_hash": text_hash(text), "lang": lang, "kind": "behaviour_90d", "text": text})
+    return pa.Table.from_pylist(rows, schema=TABLES["user_history_text"].arrow_schema())
 
 
 def _hashed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         rows = []
         for user, item, kind, text in zip(*(batch.column(c).to_pylist() for c in range(4)), strict=True):
-            # Cut before normalising, so that a text of a megabyte costs no more than what is used of it; NFKC may lengthen.
-            text = normalise(text[: 2 * MODEL_CHARS])[:MODEL_CHARS].strip()
+            text = written(text)
             if text and (kind == "search" or count_words(text) >= MIN_REVIEW_WORDS):
                 rows.append((user, item, kind, text, language(text), text_hash(text)))
         yield _batch(rows)

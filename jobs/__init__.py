@@ -1,7 +1,8 @@
 """The pipeline on one page: what each job reads and writes. DAG edges, stages, look-back checks and skips all follow from here.
 
 `reads` gives for each table how many nights back from ds, ds included, a job looks (1 = tonight only, ALL = every landed night);
-`landing` stands for the raw files, `accepted` for the checks of the night that somebody accepted. Importing this loads nothing heavy.
+`landing` stands for the raw files, `accepted` for the checks of the night that somebody accepted, `text_head` for the trained head that is
+valid for the night. Importing this loads nothing heavy.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ ALL = 36_500
 WINDOW = 90
 YEAR = 365
 # Inputs that are no tables of the lake.
-OUTSIDE = ("landing", "accepted")
+OUTSIDE = ("landing", "accepted", "text_head")
 
 Runtime = Literal["spark", "torch", "python"]
 
@@ -53,10 +54,11 @@ NIGHTLY: dict[str, Job] = {
     "aggregate": Job(
         "jobs.etl:aggregate",
         {"event_clean": 1, "open_session": 1},
-        ("user_item_day", "session"),
+        ("text_sentiment", "user_item_day", "session"),
         "spark",
         "facts",
-        "counts per user, item and event type; sessions",
+        "counts per user, item and event type; how texts of events sound; sessions",
+        settings=("sentiment_model",),
     ),
     "texts": Job(
         "jobs.etl:texts",
@@ -73,6 +75,15 @@ NIGHTLY: dict[str, Job] = {
         "torch",
         "texts",
         "vectors of texts not met before",
+    ),
+    "annotate": Job(
+        "jobs.annotate:annotate",
+        {"item": 1, "item_text": 1, "user_text": 1, "text_embedding": 1, "text_head": 1},
+        ("text_entity", "text_label"),
+        "torch",
+        "texts",
+        "names in texts, and the interests that texts belong to",
+        settings=("entity_model", "taxonomy"),
     ),
     "assign_topics": Job(
         "jobs.gpu:assign_topics",
@@ -93,10 +104,10 @@ NIGHTLY: dict[str, Job] = {
             "text_embedding": 1,
             "item": 1,
         },
-        ("user_interest", "user_profile"),
+        ("user_interest", "user_profile", "user_history_text"),
         "spark",
         "interests",
-        "interests of users over one, seven and ninety days, with evidence",
+        "interests of users over one, seven and ninety days, with evidence; ninety days in words",
         settings=("event_types",),
     ),
     "expand": Job(
@@ -125,11 +136,21 @@ NIGHTLY: dict[str, Job] = {
     ),
     "evaluate": Job(
         "jobs.rank:evaluate",
-        {"user_topn": 8, "user_item_day": ALL, "item": 1, "session": WINDOW, "user_interest": 2, "user_topic_day": 1},
+        {
+            "user_topn": 8,
+            "user_item_day": ALL,
+            "item": 1,
+            "session": WINDOW,
+            "user_interest": 2,
+            "user_topic_day": 1,
+            "item_topic": 1,
+            "item_text": 1,
+            "text_embedding": 1,
+        },
         ("eval_metric", "topn_outcome"),
         "python",
         "lists",
-        "earlier lists against tonight's events, beside the popularity baseline",
+        "earlier lists against tonight's events, beside the popularity baseline; how good the topics are",
         settings=("event_types",),
     ),
     "audit": Job(
@@ -169,25 +190,53 @@ NIGHTLY: dict[str, Job] = {
 }
 
 TRAINING: dict[str, Job] = {
+    "fit_encoder": Job(
+        "jobs.gpu:fit_encoder",
+        {"item_text": WINDOW, "user_text": WINDOW},
+        (),
+        "torch",
+        "fit",
+        "the encoder of the training, fitted if it is one that is, and the vectors of the training's nights",
+    ),
     "fit_topics": Job(
         "jobs.train:fit_topics",
         {"item_text": WINDOW, "user_text": WINDOW, "text_embedding": WINDOW, "user_item_day": WINDOW},
         (),
         "torch",
         "fit",
-        "topics by k-means on vectors and by LDA on words, as candidates valid from the next night",
+        "topics by each model that is set, as candidates valid from the next night",
+    ),
+    "fit_labels": Job(
+        "jobs.annotate:fit_labels",
+        {"item": 1, "item_text": 1, "text_embedding": 1},
+        (),
+        "torch",
+        "fit",
+        "a linear head that tells item categories from vectors, for texts of all kinds",
     ),
     "promote": Job(
         "jobs.train:promote",
-        {"item_text": YEAR, "user_text": YEAR, "text_embedding": YEAR, "user_item_day": YEAR},
+        {"item_text": YEAR, "user_text": YEAR, "user_item_day": YEAR},
         (),
         "torch",
         "promote",
-        "make the candidate the champion, build its window, publish the model tables",
+        "make the candidate the champion if it is good enough, build its window, publish the model tables",
     ),
 }
 
-JOBS: dict[str, Job] = NIGHTLY | TRAINING
+# Jobs that no chain and no DAG runs.
+ON_REQUEST: dict[str, Job] = {
+    "fine_tune": Job(
+        "jobs.finetune:fine_tune",
+        {"item_text": WINDOW, "user_text": WINDOW, "user_item_day": WINDOW},
+        (),
+        "torch",
+        "fine_tune",
+        "an encoder trained on what users did next; in use from then on if it is better than its base",
+    ),
+}
+
+JOBS: dict[str, Job] = NIGHTLY | TRAINING | ON_REQUEST
 
 
 def stages(registry: Mapping[str, Job]) -> dict[str, list[str]]:

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from jobs import JOBS, NIGHTLY, TRAINING, Job, stages, tools
+from jobs import JOBS, NIGHTLY, ON_REQUEST, TRAINING, Job, stages, tools
 from jobs.options import (
     EX_ABSENT,
     EX_TEMPFAIL,
@@ -137,6 +137,20 @@ def _tidy(**values: Any) -> None:
     run(values, work)
 
 
+def _embed_shard(**values: Any) -> None:
+    from jobs.gpu import embed_shard
+
+    part, of = values["shard"]
+    run(values, lambda r: embed_shard(r, values["ds"], part, of, values["embed_behaviour_text"], values["device"]))
+
+
+def _shard(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, int]:
+    part, slash, of = value.partition("/")
+    if not (slash and part.isdecimal() and of.isdecimal() and 1 <= int(part) <= int(of)):
+        raise click.BadParameter("give the shard's number and how many there are, like 1/4")
+    return int(part), int(of)
+
+
 def _forget(**values: Any) -> None:
     from jobs.erase import forget, from_inbox, ids_of
 
@@ -234,6 +248,16 @@ def _others() -> dict[str, tuple[str, Callable[..., None], Callable[[], list[cli
             lambda: [click.Argument(["name"], type=click.Choice(list(whole))), ds_option(), *run_options()],
         ),
         "ready": ("Whether a night is over and landed.", _ready, lambda: [ds_option()]),
+        "embed_shard": (
+            "Vectors of one shard of a night's new texts, which `embed` takes up: several workers or GPUs share a night.",
+            _embed_shard,
+            lambda: [
+                ds_option(),
+                click.Option(["--shard"], required=True, callback=_shard, metavar="I/N", help="which shard of how many, like 1/4"),
+                click.Option(["--embed-behaviour-text"], is_flag=True, help="as for embed"),
+                click.Option(["--device"], type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="where the encoder runs"),
+            ],
+        ),
         "accept": (
             "Publish a night although a blocking check failed; recorded with the reason.",
             _accept,
@@ -335,7 +359,7 @@ def _others() -> dict[str, tuple[str, Callable[..., None], Callable[[], list[cli
             ],
         ),
         "migrate": ("Bring the warehouse to the declared tables; what was published stays.", _migrate, list),
-        "report": ("The HTML page of a published night.", tools.report, lambda: [ds_option()]),
+        "report": ("The HTML pages of a published night and of the topics.", tools.report, lambda: [ds_option()]),
         "generate": ("Write the generated files again: DDL, table list, schemas.", tools.generate, list),
     }
 
@@ -363,7 +387,7 @@ class Commands(click.Group):
         """One line each, without loading any job."""
         sections = {
             "Nightly jobs": [(n, j.help) for n, j in NIGHTLY.items()],
-            "Training jobs": [(n, j.help) for n, j in TRAINING.items()],
+            "Training jobs": [(n, j.help) for n, j in (TRAINING | ON_REQUEST).items()],
             "Runners and tools": [(n, o[0]) for n, o in _others().items()],
         }
         for title, rows in sections.items():

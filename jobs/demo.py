@@ -116,7 +116,7 @@ def _show(runner: Runner, ds: dt.date, say: Callable[[str], None]) -> None:
         for r in rows(metrics, ds=ds):
             name = f"{r['metric']}@{r['k']}" if r["k"] else r["metric"]
             say(f"  {name:12}  {_interval(r, 'value', 'ci')}  {r['baseline_value']:10.4f}   {_interval(r, 'diff', 'diff_ci')}")
-        page = write_report(warehouse.query, ds, Path(runner.settings.report))
+        page = write_report(warehouse.query, ds, Path(runner.settings.report), runner.lake)
     example = Path("sql/queries/1_who_is_this_user.sql")
     say(f"\nwarehouse  {runner.settings.warehouse.removeprefix('duckdb:///')}\nreport     {page}")
     say(

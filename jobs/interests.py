@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def profile(night: Night) -> None:
-    """Write user_interest and user_profile of the night."""
+    """Write user_interest, user_profile and user_history_text of the night."""
     from recsys_core import profiles
-    from recsys_core.encoders import space_of
     from recsys_core.topics.tables import labels
+    from recsys_core.user_texts import history_texts
 
     if night.topics is None:
         night.write("user_interest", empty(TABLES["user_interest"]))
@@ -42,11 +42,13 @@ def profile(night: Night) -> None:
         vectors,
         labels(night.lake, night.topics),
         night.ds,
-        space_of(night.settings.encoder),
+        night.space,
         night.topics.model_version if night.topics else None,
         night.stamp.run_id,
     )
     night.write("user_profile", pa.Table.from_pylist(rows, schema=TABLES["user_profile"].arrow_schema()))
+    tonight = night.read("session", 1, ["user_key", "lang"])
+    night.write("user_history_text", history_texts(night.ds, weights, night.read("item", columns=["item_id", "title"]), tonight))
 
 
 def expand(
@@ -63,10 +65,9 @@ def expand(
         night.write("interest_edge", empty(TABLES["interest_edge"]))
         night.write("user_interest_expansion", empty(TABLES["user_interest_expansion"]))
         return
-    days = night.scan("user_topic_day")
-    counted = graph.cooccurrence(days, night.ds, min_users).unionByName(graph.transitions(days, min_users)).toArrow()
+    held, then = graph.counted(night.scan("user_topic_day"), night.ds)
     topic_ids, centres = centroids(night.lake, night.topics)
-    edges = counted.to_pylist() + graph.similar(topic_ids, centres)
+    edges = graph.cooccurrence(held, min_users) + graph.transitions(then, min_users) + graph.similar(topic_ids, centres)
     edge_rows = pa.Table.from_pylist([{"ds": night.ds, **e} for e in edges], schema=TABLES["interest_edge"].arrow_schema())
     night.write("interest_edge", edge_rows)
 

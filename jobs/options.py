@@ -52,7 +52,7 @@ OPTIONS_OF: dict[str, tuple[str, ...]] = {
     "ready": ("landing",),
     "tidy": ("lake",),
     "query": ("warehouse",),
-    "report": ("warehouse",),
+    "report": ("lake", "warehouse"),
     "migrate": ("warehouse",),
 }
 
@@ -84,15 +84,17 @@ def _check_places(loaded: Settings) -> None:
     """A usage error for a URL that no installed file system knows, or an encoder that is not registered."""
     from fsspec.core import url_to_fs
 
-    from recsys_core.encoders import ENCODERS
+    from recsys_core import encoders
 
     for name in ("landing", "lake"):
         try:
             url_to_fs(getattr(loaded, name))
         except (ValueError, ImportError) as error:
             raise click.UsageError(f"{name.upper()}: {getattr(loaded, name)}: {error}") from error
-    if loaded.encoder not in ENCODERS:
-        raise click.UsageError(f"ENCODER: no encoder is named {loaded.encoder!r}; there are {', '.join(ENCODERS)}")
+    try:
+        encoders.check(loaded.encoder)
+    except RuntimeError as error:
+        raise click.UsageError(f"ENCODER: {error}") from error
 
 
 def check_range(values: dict[str, Any]) -> None:

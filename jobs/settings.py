@@ -6,13 +6,17 @@ import datetime as dt
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys_core.events import DEFAULT_WEIGHTS, OverrideError, Weights, overridden
+
+if TYPE_CHECKING:
+    from recsys_core.annotate.classify import Taxonomy
+    from recsys_core.generate import TextGenerator
 
 
 class SettingError(Exception):
@@ -37,10 +41,31 @@ class Settings(BaseSettings):
     spark_conf: dict[str, str] = Field(default_factory=dict, description="further Spark settings, as a JSON object")
     known_cutoff: dt.datetime | None = Field(None, description="what was received later is not known: a moment like 2026-03-16T00:00:00Z")
     block_on_history: bool = Field(False, description="whether a jump of volume or null shares blocks a big night, instead of warning")
-    encoder: str = Field("minilm", description="name of a registered text encoder")
+    encoder: str = Field("bilingual", description="text encoder: bilingual, minilm, lsa, fine_tuned, or hf:<folder or Hugging Face id>")
+    encoder_backend: str = Field("auto", pattern="^(auto|torch|openvino)$", description="what computes vectors on a CPU")
+    topic_models: str = Field("kmeans,lda", description="topic models that training fits, comma-separated: nights use the first")
+    embed_on: str = Field("local", pattern="^(local|spark)$", description="whether this process embeds new texts, or Spark's executors do")
     event_types_file: str | None = Field(None, description="TOML file with other weights and decay of event types: docs/event-types.md")
     erasure_inbox: str | None = Field(None, description="folder of lists of user ids that the DAG erasure forgets, one id on each line")
     device: str = Field("auto", pattern="^(auto|cpu|cuda)$", description="where texts are embedded: auto, cpu or cuda")
+    text_generator: str = Field(
+        "template", pattern="^(template|local|endpoint)$", description="what names topics: template, local (a language model) or endpoint"
+    )
+    text_model: str | None = Field(
+        None, description="local: a folder or Hugging Face id downloaded before; endpoint: the model's name there"
+    )
+    text_endpoint: str | None = Field(None, description="URL of an OpenAI-compatible endpoint, like https://host/v1")
+    text_api_key: SecretStr | None = Field(None, description="the endpoint's key")
+    text_api_key_file: str | None = Field(None, description="file that holds the endpoint's key")
+    text_timeout_s: float = Field(30.0, gt=0, le=600, description="seconds that an answer of the endpoint may take")
+
+    sentiment_model: str | None = Field(
+        None, description="classifier (negative, neutral, positive, or stars) instead of the lexicon: folder or downloaded Hugging Face id"
+    )
+    entity_model: str | None = Field(
+        None, description="token classifier beside the catalogue's names: folder or downloaded Hugging Face id"
+    )
+    taxonomy_file: str | None = Field(None, description="TSV file of labels for texts: label, English words, Chinese words")
 
     @field_validator("time_zone")
     @classmethod
@@ -73,18 +98,42 @@ class Settings(BaseSettings):
 
     def secret(self) -> bytes:
         """The secret's bytes; SettingError when neither the value nor its file is set, or it is empty."""
-        value = self.user_key_secret.get_secret_value() if self.user_key_secret else ""
-        if not value and self.user_key_secret_file:
-            path = Path(self.user_key_secret_file)
-            if not path.is_file():
-                raise SettingError(f"USER_KEY_SECRET_FILE names {path}, which is not there")
-            value = path.read_text(encoding="utf-8").strip()
+        value = self._secret_of("user_key_secret")
         if not value:
             raise SettingError(
                 "USER_KEY_SECRET is not set: export it, or put its file's name into USER_KEY_SECRET_FILE "
                 "(`make demo` generates one into var/demo/settings.env)"
             )
         return value.encode()
+
+    def generator(self) -> TextGenerator:
+        """What writes short texts for people; SettingError when it cannot be made."""
+        from recsys_core.generate import text_generator
+
+        key = self._secret_of("text_api_key") or None
+        try:
+            return text_generator(
+                self.text_generator,
+                model=self.text_model,
+                url=self.text_endpoint,
+                key=key,
+                timeout_s=self.text_timeout_s,
+                device=self.device,
+            )
+        except (ValueError, RuntimeError) as error:
+            raise SettingError(f"TEXT_GENERATOR={self.text_generator}: {error}") from error
+
+    def _secret_of(self, name: str) -> str:
+        """A secret setting's value, else what the file of `<name>_file` holds, else ''; SettingError for a file that is missing."""
+        value: SecretStr | None = getattr(self, name)
+        file: str | None = getattr(self, f"{name}_file")
+        if value and value.get_secret_value():
+            return value.get_secret_value()
+        if not file:
+            return ""
+        if not Path(file).is_file():
+            raise SettingError(f"{name.upper()}_FILE names {file}, which is not there")
+        return Path(file).read_text(encoding="utf-8").strip()
 
     @cached_property
     def event_types(self) -> Weights:
@@ -103,6 +152,23 @@ class Settings(BaseSettings):
         except OverrideError as error:
             raise SettingError(f"EVENT_TYPES_FILE: {error}") from error
 
+    @cached_property
+    def taxonomy(self) -> Taxonomy | None:
+        """The labels that texts are given; None without a file, SettingError when it is missing or names all its faults."""
+        if not self.taxonomy_file:
+            return None
+        from recsys_core.annotate.classify import TaxonomyError, taxonomy
+
+        path = Path(self.taxonomy_file)
+        if not path.is_file():
+            raise SettingError(f"TAXONOMY_FILE names {path}, which is not there")
+        try:
+            return taxonomy(path.read_text(encoding="utf-8-sig"), str(path))
+        except UnicodeDecodeError as error:
+            raise SettingError(f"TAXONOMY_FILE: {path} is not UTF-8; save the file as UTF-8") from error
+        except TaxonomyError as error:
+            raise SettingError(f"TAXONOMY_FILE: {error}") from error
+
 
 def load_settings() -> Settings:
     """Settings of this process; pydantic's ValidationError names each wrong value, SettingError a missing file or a wrong one."""
@@ -111,5 +177,7 @@ def load_settings() -> Settings:
         raise SettingError(f"SETTINGS_FILE names {named}, which is not there")
     path = named or "settings.env"
     loaded = Settings(_env_file=path if Path(path).is_file() else None)
-    _ = loaded.event_types  # a wrong file is said before any job starts
+    _ = loaded.event_types, loaded.taxonomy  # a wrong file is said before any job starts
+    if loaded.text_generator != "template":
+        loaded.generator()  # as is a model or endpoint that is not named
     return loaded

@@ -76,7 +76,8 @@ def _rows_read(count: int) -> None:
 
 
 def report(**values: Any) -> None:
-    """Write the page of a published night and print its path."""
+    """Write the page of a published night and that of the topics, and print the night's path."""
+    from recsys_core.lake import Lake
     from recsys_core.report import write_report
     from recsys_core.warehouse import connect
 
@@ -84,7 +85,7 @@ def report(**values: Any) -> None:
 
     def work() -> None:
         with connect(settings.warehouse) as warehouse:
-            click.echo(str(write_report(warehouse.query, values["ds"], Path(settings.report))))
+            click.echo(str(write_report(warehouse.query, values["ds"], Path(settings.report), Lake(settings.lake))))
 
     guard(work)
 

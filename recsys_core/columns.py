@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recsys_core.events import COUNTED_TYPES
+from recsys_core.events import COUNTED_TYPES, GRADED_TYPES
 
 # name: (type, meaning). Types: string, json (canonical text: sorted keys, no spaces), binary, boolean, smallint, bigint, double, decimal
 # (18,4), date, timestamp (UTC, microseconds), string[], real[].
@@ -67,13 +67,18 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "sentiment": ("double", "−1 to 1"),
     "last_event_ts": ("timestamp", "last event"),
     "text_hash": ("string", "sha256 of the text"),
+    "entity_type": ("string", "what sort of name: brand, author, place, … or a model's own"),
+    "entity": ("string", "the name as the catalogue writes it, or as it stands in the text"),
+    "begin_char": ("bigint", "where it begins in the text, in characters"),
+    "end_char": ("bigint", "where it ends: the character after its last"),
+    "label": ("string", "id of an interest or category"),
     "kind": ("string", "what sort of text or model"),
     "embedding_space": ("string", "id of the space a vector lives in; vectors of two spaces never meet"),
     "vec": ("binary", "unit vector, little-endian float16"),
     "model_version": ("string", "the model that made the row"),
     "prev_model_version": ("string", "the version before"),
     "topic_id": ("bigint", "a topic; never reused, never changes meaning"),
-    "prev_topic_id": ("bigint", "the topic in the version before"),
+    "prev_topic_id": ("bigint", "the topic in the version before; 0 for none"),
     "parent_topic_id": ("bigint", "the topic above"),
     "via_topic_id": ("bigint", "the topic held that leads to this one"),
     "src_topic_id": ("bigint", "topic at the start of the edge"),
@@ -98,10 +103,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "centroid_sim_prev": ("double", "cosine to the same topic's centroid in the version before"),
     "medoid_item_id": ("string", "the item nearest the centre"),
     "relation": ("string", "kind of relation"),
-    "similarity": ("double", "cosine"),
+    "similarity": ("double", "how alike a topic and the one before are, 0 to 1"),
     "user_overlap": ("double", "share of users in common"),
     "horizon": ("string", "1d, 7d or 90d: half-life of the decay"),
-    "score": ("double", "decayed mass, or the strength of a proposal"),
+    "score": ("double", "decayed mass, or the strength of a proposal; of a label, a cosine or a probability"),
     "share": ("double", "0 to 1 within user and horizon"),
     "lift": ("double", "share over the population's share, shrunk; of an edge: over independence"),
     "confidence": ("double", "n_eff / (n_eff + k)"),
@@ -185,5 +190,6 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "files_rewritten": ("bigint", "files"),
     "rows_removed": ("bigint", "rows"),
     **{f"n_{t}": ("bigint", f"{t} events") for t in COUNTED_TYPES},
+    **{f"n_{t}": ("double", f"reviews without a rating, each counting how much it {t} the item, 0 to 1") for t in GRADED_TYPES},
     **{f"mass_{t}_micro": ("bigint", f"mass of {t} events, in millionths") for t in COUNTED_TYPES},
 }

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
+from collections.abc import Mapping
+from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 # A user holds a topic once its mass reaches one whole event.
@@ -14,67 +17,73 @@ COOCCUR_NIGHTS = 30
 TRANSITION_DAYS = 14
 SIMILAR_NEIGHBOURS = 5
 
+Counts = Mapping[tuple[int | None, int | None], int]
+
 _EDGE = ["src_topic_id", "dst_topic_id", "relation", "directed", "n_users", "weight", "lift"]
 
 
-def cooccurrence(user_topic_day: DataFrame, ds: dt.date, min_users: int) -> DataFrame:
+def counted(user_topic_day: DataFrame, ds: dt.date) -> tuple[Counts, Counts]:
+    """Users by pair of topics (a, b): who held both in the last 30 nights, and who first held a and took up b within the 14 days after.
+
+    A topic with itself counts its users; the pair of Nones, all users who hold any topic, or ever took one up. Both come of one pass, and
+    of rows of counts alone: a query of Spark over the few hundred topics would cost more than the pass.
+    """
+    recent, taken_up = F.col("ds") > F.lit(ds - dt.timedelta(days=COOCCUR_NIGHTS)), F.col("mass_micro") >= HELD_MICRO // 2
+    topics = user_topic_day.groupBy("user_key", "topic_id").agg(
+        F.coalesce(F.sum(F.when(recent, F.col("mass_micro"))) >= HELD_MICRO, F.lit(False)).alias("held"),
+        F.min(F.when(taken_up, F.col("ds"))).alias("first"),
+    )
+    each = F.collect_list(F.struct("topic_id", "held", "first"))
+    anything = F.struct(F.lit(None).cast("bigint").alias("topic_id"), F.bool_or("held").alias("held"), F.min("first").alias("first"))
+    of_user = topics.where("held OR first IS NOT NULL").groupBy("user_key").agg(F.array_append(each, anything).alias("topics"))
+    pairs = of_user.select(F.explode("topics").alias("a"), "topics").select("a", F.explode("topics").alias("b"))
+    same, days = F.col("a.topic_id").eqNullSafe(F.col("b.topic_id")), F.datediff(F.col("b.first"), F.col("a.first"))
+    two = F.col("a.topic_id").isNotNull() & F.col("b.topic_id").isNotNull()
+    held = F.col("a.held") & F.col("b.held") & (same | two)
+    then = F.coalesce(F.when(same, days == 0).otherwise(two & (days > 0) & (days <= TRANSITION_DAYS)), F.lit(False))
+    found = pairs.select(F.col("a.topic_id").alias("a"), F.col("b.topic_id").alias("b"), held.alias("held"), then.alias("then"))
+    counts = found.where("held OR then").groupBy("a", "b").agg(F.count_if("held").alias("held"), F.count_if("then").alias("then"))
+    rows = counts.toArrow().sort_by([("a", "ascending"), ("b", "ascending")]).to_pylist()
+    of_both, of_one_then_other = ({(r["a"], r["b"]): r[name] for r in rows if r[name]} for name in ("held", "then"))
+    return of_both, of_one_then_other
+
+
+def cooccurrence(counts: Counts, min_users: int) -> list[dict[str, object]]:
     """Undirected edges (src < dst) between topics that the same users held in the last 30 nights.
 
-    weight = NPMI = ln(p(a,b) / p(a)p(b)) / −ln p(a,b) (Bouma 2009), lift = p(a,b) / p(a)p(b), over users who hold any topic.
+    `counts` are the first of `counted`. weight = NPMI = ln(p(a,b) / p(a)p(b)) / −ln p(a,b) (Bouma 2009), lift = p(a,b) / p(a)p(b), over
+    users who hold any topic.
+
+    >>> users = {(None, None): 8, (1, 1): 4, (2, 2): 4, (1, 2): 3, (2, 1): 3}
+    >>> [(e["src_topic_id"], e["dst_topic_id"], e["lift"], e["weight"]) for e in cooccurrence(users, 1)]
+    [(1, 2, 1.5, 0.41339)]
     """
-    recent = user_topic_day.where(F.col("ds") > F.lit(ds - dt.timedelta(days=COOCCUR_NIGHTS)))
-    mass = recent.groupBy("user_key", "topic_id").agg(F.sum("mass_micro").alias("m"))
-    held = mass.where(F.col("m") >= HELD_MICRO).select("user_key", "topic_id")
-    of_user = held.groupBy("user_key").agg(F.array_sort(F.collect_set("topic_id")).alias("topics"))
-    pairs = of_user.select(F.explode("topics").alias("a"), "topics").select("a", F.explode("topics").alias("b")).where("a <= b")
-    counts = pairs.groupBy("a", "b").agg(F.count("*").alias("n"))
-    single = counts.where("a = b").select(F.col("a").alias("t"), F.col("n").alias("n_t"))
-    lift = F.col("n") * F.col("users") / (F.col("n_a") * F.col("n_b"))
-    share = F.col("n") / F.col("users")
-    npmi = F.when(share < 1, F.log(lift) / -F.log(share)).otherwise(F.lit(1.0))
-    pairs = counts.where((F.col("a") < F.col("b")) & (F.col("n") >= min_users))
-    return _edges(pairs, single, of_user, "cooccur", directed=False, weight=npmi, lift=lift)
+    users, found = counts.get((None, None), 0), []
+    for (a, b), n in counts.items():
+        if a is not None and b is not None and a < b and n >= min_users:
+            lift, share = n * users / (counts[a, a] * counts[b, b]), n / users
+            npmi = math.log(lift) / -math.log(share) if share < 1 else 1.0
+            found.append(_edge(a, b, "cooccur", False, n, npmi, lift))
+    return found
 
 
-def transitions(user_topic_day: DataFrame, min_users: int) -> DataFrame:
+def transitions(counts: Counts, min_users: int) -> list[dict[str, object]]:
     """Directed edges A → B: users who first held A and took up B within the 14 days after.
 
-    weight = n(A then B) / n(A); lift = weight over B's base rate n(B) / n(users). An order in time, not a cause.
+    `counts` are the second of `counted`. weight = n(A then B) / n(A); lift = weight over B's base rate n(B) / n(users). An order in time,
+    not a cause.
     """
-    first = user_topic_day.where(F.col("mass_micro") >= HELD_MICRO // 2).groupBy("user_key", "topic_id").agg(F.min("ds").alias("d"))
-    of_user = first.groupBy("user_key").agg(F.collect_list(F.struct("topic_id", "d")).alias("topics"))
-    left = of_user.select(F.explode("topics").alias("a"), "topics").select("a", F.explode("topics").alias("b"))
-    gap = F.datediff(F.col("b.d"), F.col("a.d"))
-    counts = (
-        left.where((gap > 0) & (gap <= TRANSITION_DAYS))
-        .groupBy(F.col("a.topic_id").alias("a"), F.col("b.topic_id").alias("b"))
-        .agg(F.count("*").alias("n"))
-    )
-    single = first.groupBy(F.col("topic_id").alias("t")).agg(F.count("*").alias("n_t"))
-    weight = F.col("n") / F.col("n_a")
-    lift = weight * F.col("users") / F.col("n_b")
-    return _edges(counts.where(F.col("n") >= min_users), single, of_user, "transition", directed=True, weight=weight, lift=lift)
+    users, found = counts.get((None, None), 0), []
+    for (a, b), n in counts.items():
+        if a is not None and b is not None and a != b and n >= min_users:
+            weight = n / counts[a, a]
+            found.append(_edge(a, b, "transition", True, n, weight, weight * users / counts[b, b]))
+    return found
 
 
-def _edges(
-    pairs: DataFrame, single: DataFrame, of_user: DataFrame, relation: str, *, directed: bool, weight: Column, lift: Column
-) -> DataFrame:
-    """Edges of pairs (a, b, n), with each topic's own count (single: t, n_t) and the number of users at hand as n_a, n_b and users."""
-    total = of_user.agg(F.count("*").alias("users"))
-    return (
-        pairs.join(F.broadcast(single.select(F.col("t").alias("a"), F.col("n_t").alias("n_a"))), "a")
-        .join(F.broadcast(single.select(F.col("t").alias("b"), F.col("n_t").alias("n_b"))), "b")
-        .crossJoin(F.broadcast(total))
-        .select(
-            F.col("a").alias("src_topic_id"),
-            F.col("b").alias("dst_topic_id"),
-            F.lit(relation).alias("relation"),
-            F.lit(directed).alias("directed"),
-            F.col("n").alias("n_users"),
-            F.round(weight, 6).alias("weight"),
-            F.round(lift, 6).alias("lift"),
-        )
-    )
+def _edge(a: int, b: int, relation: str, directed: bool, n: int, weight: float, lift: float) -> dict[str, object]:
+    rounded = (float(Decimal(repr(x)).quantize(Decimal("1e-6"), ROUND_HALF_UP)) for x in (weight, lift))  # halves go up, as Spark's do
+    return dict(zip(_EDGE, (a, b, relation, directed, n, *rounded), strict=True))
 
 
 def similar(topic_ids: np.ndarray, centroids: np.ndarray, neighbours: int = SIMILAR_NEIGHBOURS) -> list[dict[str, object]]:

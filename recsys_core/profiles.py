@@ -15,6 +15,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from recsys_core.events import DEFAULT_WEIGHTS, Weights
+from recsys_core.user_texts import act_at, strongest_act
 
 # Horizon → half-life in days. An event n nights back counts 2^(−n / (half-life · decay of its type)).
 HORIZONS: dict[str, float] = {"1d": 1.0, "7d": 7.0, "90d": 90.0}
@@ -26,7 +27,9 @@ MAX_TOPICS = 30
 NANO = 1_000_000_000
 
 _OPINIONS = ("rating", "review", "like", "favorite", "share")
-_OBJECTIONS = ("dislike", "hide", "return", "low_rated")
+_OBJECTIONS = ("dislike", "hide", "return", "low_rated", "panned")
+# Objections that count under the type of their event, too.
+_BESIDE = ("low_rated", "panned")
 
 
 def _weighted(base: Mapping[str, float], prefix: str, suffix: str = "") -> Column:
@@ -79,10 +82,12 @@ def scores(user_topic_day: DataFrame, ds: dt.date, window: int = 90, weights: We
     """
     recent = F.col("ds") > F.lit(ds - dt.timedelta(days=window))
     opinions = sum((F.col(f"mass_{t}_micro") for t in _OPINIONS), F.lit(0))
-    # A low rating counts under its own type and as low_rated: it is an objection once, and no opinion in favour.
+    # A low rating counts under its own type and as low_rated: it is an objection once, and no opinion in favour. So is a review as far as
+    # it is panned.
     objections = sum((F.col(f"mass_{t}_micro") for t in _OBJECTIONS), F.lit(0))
-    net = opinions - objections - F.col("mass_low_rated_micro")
-    stated = opinions + objections - F.col("mass_low_rated_micro")
+    beside = sum((F.col(f"mass_{t}_micro") for t in _BESIDE), F.lit(0))
+    net = opinions - objections - beside
+    stated = opinions + objections - beside
     decayed = {
         "score_nano": {
             decay: F.when(recent, _weighted(base, "mass", "_micro") * 1000).otherwise(0.0) for decay, base in weights.by_decay().items()
@@ -173,10 +178,10 @@ def user_interest(
 def item_weights(
     user_item_day: DataFrame, ds: dt.date, half_life: float = HORIZONS["90d"], weights: Weights = DEFAULT_WEIGHTS
 ) -> DataFrame:
-    """Decayed weight of each user and item (user_key, item_id, weight), positive ones only."""
+    """Decayed weight of each user and item, and their strongest act with it (user_key, item_id, weight, act), positive weights only."""
     decayed = _decayed(ds, half_life, {decay: _weighted(base, "n") for decay, base in weights.by_decay().items()}) * F.lit(float(NANO))
-    total = user_item_day.groupBy("user_key", "item_id").agg(_nano_sum(decayed).alias("_w"))
-    return total.where("_w > 0").select("user_key", "item_id", (F.col("_w") / NANO).alias("weight"))
+    total = user_item_day.groupBy("user_key", "item_id").agg(_nano_sum(decayed).alias("_w"), F.min(strongest_act()).alias("_act"))
+    return total.where("_w > 0").select("user_key", "item_id", (F.col("_w") / NANO).alias("weight"), act_at(F.col("_act")).alias("act"))
 
 
 def pooled_vectors(weights: pa.Table, item_ids: list[str], vectors: np.ndarray) -> dict[str, np.ndarray]:
@@ -186,7 +191,7 @@ def pooled_vectors(weights: pa.Table, item_ids: list[str], vectors: np.ndarray) 
     """
     from scipy.sparse import csr_matrix
 
-    rows = weights.sort_by([("user_key", "ascending"), ("item_id", "ascending")]).to_pydict()
+    rows = weights.select(["user_key", "item_id", "weight"]).sort_by([("user_key", "ascending"), ("item_id", "ascending")]).to_pydict()
     row_of, column_of = {u: i for i, u in enumerate(dict.fromkeys(rows["user_key"]))}, {item: i for i, item in enumerate(item_ids)}
     kept = [(row_of[u], column_of[i], w) for u, i, w in zip(*rows.values(), strict=True) if i in column_of]
     if not kept:
@@ -247,7 +252,7 @@ def user_profile(
     vectors: dict[str, np.ndarray],
     labels: dict[int, tuple[str, str]],
     ds: dt.date,
-    embedding_space: str,
+    embedding_space: str | None,
     model_version: str | None,
     run_id: str,
 ) -> list[dict[str, object]]:

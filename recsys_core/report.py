@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-import io
 import json
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import pyarrow as pa
 from markupsafe import Markup
 
-Query = Callable[[str, dict[str, Any]], pa.Table]
+from recsys_core import charts
+from recsys_core.lake import Lake
+from recsys_core.topic_report import ModelTables, Query, render, topics_page
 
 _SQL = {
     "quality": """SELECT check_name, table_name, observed, threshold, passed, severity FROM quality_result
@@ -30,10 +27,13 @@ _SQL = {
         WHERE i.ds = :ds AND i.horizon = '90d' AND i.rank <= 4 ORDER BY i.user_key, i.rank""",
     "metrics": """SELECT metric, k, slice_dim, slice_value, value, ci_low, ci_high, baseline_value, diff, diff_ci_low, diff_ci_high, n
         FROM eval_metric
-        WHERE ds = :ds ORDER BY CASE WHEN slice_dim = 'all' THEN 0 ELSE 1 END, slice_dim, slice_value, subject, metric, k, model_version""",
+        WHERE ds = :ds AND subject <> 'topics'
+        ORDER BY CASE WHEN slice_dim = 'all' THEN 0 ELSE 1 END, slice_dim, slice_value, subject, metric, k, model_version""",
     "trend": """SELECT ds, value, baseline_value FROM eval_metric
         WHERE ds <= :ds AND subject = 'recommender' AND metric = 'recall' AND k = 10
         AND slice_dim = 'all' AND list_name = 'for_you' AND variant = 'default' ORDER BY ds""",
+    "time": """SELECT i.ds, i.topic_id, sum(i.score) AS mass FROM user_interest i
+        WHERE i.ds <= :ds AND i.ds > CAST(:ds AS DATE) - 30 AND i.horizon = '1d' GROUP BY i.ds, i.topic_id ORDER BY i.ds, i.topic_id""",
     "publication": """SELECT table_name, row_count, generation, run_id, "trigger" FROM publication
         WHERE ds = :ds AND is_live ORDER BY table_name""",
     "counts": """SELECT count(DISTINCT user_key) AS users, CAST(coalesce(sum(n_events), 0) AS BIGINT) AS events
@@ -42,87 +42,55 @@ _SQL = {
 }
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 1 else f"{value:.4f}"
-
-
-def _svg(draw: Callable[[Any], None], size: tuple[float, float]) -> Markup:
-    """An SVG made by matplotlib without a display; text stays text, ids are fixed so that equal data give equal bytes."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    settings = {"svg.hashsalt": "nightly-interests", "svg.fonttype": "none", "font.size": 9}
-    with matplotlib.rc_context(settings), warnings.catch_warnings():
-        # Text stays text in the file: the reader's fonts draw it, so a glyph that matplotlib's own font lacks is no fault.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure, axes = pyplot.subplots(figsize=size)
-        draw(axes)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None})
-        pyplot.close(figure)
-    return Markup(text.getvalue()[text.getvalue().index("<svg") :])  # noqa: S704 - matplotlib escapes what it draws
-
-
-def _audience(topics: list[dict[str, Any]]) -> Markup:
-    top = topics[:15][::-1]
-
-    def draw(axes: Any) -> None:
-        axes.barh(range(len(top)), [t["n_users"] for t in top], color="#0969da")
-        axes.set_yticks(range(len(top)), [t["label_en"][:40].replace("$", r"\$") for t in top])
-        axes.set_xlabel("users who hold the topic (90 days)")
-
-    return _svg(draw, (7, 0.28 * len(top) + 0.8)) if top else Markup("")
-
-
-def _trend(rows: list[dict[str, Any]]) -> Markup:
-    def draw(axes: Any) -> None:
-        days = [r["ds"] for r in rows]
-        axes.plot(days, [r["value"] for r in rows], marker="o", color="#0969da", label="lists")
-        axes.plot(days, [r["baseline_value"] for r in rows], marker="o", color="#8c959f", label="popularity")
-        axes.set_ylim(bottom=0)
-        axes.set_ylabel("recall@10")
-        axes.legend(frameon=False)
-        axes.tick_params(axis="x", rotation=30)
-
-    return _svg(draw, (7, 2.6)) if rows else Markup("")
-
-
-def night_page(query: Query, ds: dt.date) -> str:
-    """The HTML of a published night; `query(sql, params)` gives Arrow rows."""
+def night_page(query: Query, ds: dt.date, lake: Lake | None = None) -> str:
+    """The HTML of a published night; `query(sql, params)` gives Arrow rows. The map of topics needs the lake that holds their model."""
     data = {name: query(sql, {"ds": ds}).to_pylist() for name, sql in _SQL.items()}
+    model = data["model"][0]["model"]
     mass = sum(t["mass"] for t in data["topics"]) or 1.0
     for topic in data["topics"]:
-        topic["words"] = ", ".join(json.loads(topic["keywords"])[:8])
+        topic["keywords"] = json.loads(topic["keywords"])[:8]
         topic["share"] = topic["mass"] / mass
     for person in data["people"]:
         person["interests"] = [i for i in data["interests"] if i["user_key"] == person["user_key"]]
         for interest in person["interests"]:
             found = json.loads(interest["evidence"])
             interest["because"] = ", ".join(f"{e['item_id']} ({e['n_events']}×)" for e in found["items"][:3])
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
-    environment.filters |= {"number": _number, "percent": lambda v: f"{v:.1%}"}
-    return environment.get_template("report.html.j2").render(
+    labels = [t["label_en"] for t in data["topics"]]
+    known = ModelTables.read(query)
+    lists = [("lists", [r["value"] for r in data["trend"]]), ("popularity", [r["baseline_value"] for r in data["trend"]])]
+    return render(
+        "report.html.j2",
         data,
         ds=ds.isoformat(),
         users=data["counts"][0]["users"],
         events=data["counts"][0]["events"],
-        model=data["model"][0]["model"],
-        audience_chart=_audience(data["topics"]),
-        metric_chart=_trend(data["trend"]),
+        model=model,
+        topic_map=known.map(model, lake, {t["topic_id"]: t["n_users"] for t in data["topics"]}),
+        audience_chart=charts.bars(labels, [t["n_users"] for t in data["topics"]], "users who hold the topic (90 days)"),
+        time_chart=_over_time(data["time"], data["topics"]),
+        flow_chart=known.flow(model),
+        metric_chart=charts.trend([r["ds"] for r in data["trend"]], lists, "recall@10"),
     )
 
 
-def write_report(query: Query, ds: dt.date, folder: Path) -> Path:
-    """Write the night's page and an index of all pages in `folder`; returns the night's page."""
+def _over_time(rows: list[dict[str, Any]], topics: list[dict[str, Any]]) -> Markup:
+    """The largest topics' shares of each night's interest."""
+    days = sorted({r["ds"] for r in rows})
+    mass = {(r["ds"], r["topic_id"]): r["mass"] for r in rows}
+    total = {d: sum(r["mass"] for r in rows if r["ds"] == d) or 1.0 for d in days}
+    series = [(t["label_en"], [mass.get((d, t["topic_id"]), 0.0) / total[d] for d in days]) for t in topics[: charts.MOST_PANELS]]
+    return charts.over_time(days, series, "share of all users' interest of the day")
+
+
+def write_report(query: Query, ds: dt.date, folder: Path, lake: Lake | None = None) -> Path:
+    """Write the night's page, the page of topics and an index of all pages in `folder`; returns the night's page."""
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / f"{ds.isoformat()}.html"
-    page.write_text(night_page(query, ds), encoding="utf-8")
+    page.write_text(night_page(query, ds, lake), encoding="utf-8")
+    (folder / "topics.html").write_text(topics_page(query, lake), encoding="utf-8")
     nights = sorted((p.stem for p in folder.glob("????-??-??.html")), reverse=True)
     links = "".join(f'<li><a href="{n}.html">{n}</a></li>' for n in nights)
     head = '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Nights</title>'
-    (folder / "index.html").write_text(f"{head}<h1>Nights</h1><ul>{links}</ul></html>\n", encoding="utf-8")
+    body = f'<h1>Nights</h1><p><a href="topics.html">Topics · 主题</a></p><ul>{links}</ul>'
+    (folder / "index.html").write_text(f"{head}{body}</html>\n", encoding="utf-8")
     return page

@@ -24,6 +24,10 @@ LOCAL_CONF = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.memory": "2g",
+    # A night compiles some two hundred pieces of code, of which the next one needs most again: Spark keeps a hundred, and names a piece by
+    # its stage's number, which follows from what happened to end first.
+    "spark.sql.codegen.cache.maxEntries": "500",
+    "spark.sql.codegen.useIdInClassName": "false",
     # The first compiler alone is given 48 MiB for its code, which a few nights fill; from then on everything would be interpreted.
     "spark.driver.extraJavaOptions": (
         f"{_QUIET} -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseParallelGC -Xss4m -Duser.timezone=UTC"

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from recsys_core.columns import COLUMNS
-from recsys_core.events import COUNTED_TYPES
+from recsys_core.events import COUNTED_TYPES, GRADED_TYPES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -208,6 +208,14 @@ TABLES: dict[str, Table] = {
             "what a user did with an item on a night, counted by event type",
             "ds user_key item_id",
             f"ds user_key item_id n_events {_COUNTS} n_positive n_negative rating? sentiment? dwell_s? last_event_ts",
+            fill={f"n_{t}": "0" for t in GRADED_TYPES},
+        ),
+        _table(
+            "text_sentiment",
+            "how good or bad the text of an event sounds; with the item where it is the verdict on one, a review without a rating",
+            "ds event_id",
+            "ds event_id user_key item_id? text_hash sentiment source",
+            "lake",
         ),
         _table("item_text", "the text of an item to embed", "ds item_id text_hash", "ds item_id text_hash lang kind text", "lake"),
         _table(
@@ -215,6 +223,27 @@ TABLES: dict[str, Table] = {
             "a text of a user: review, search, behaviour description",
             "ds user_key text_hash kind",
             "ds user_key text_hash lang kind item_id? n_events text",
+            "lake",
+        ),
+        _table(
+            "user_history_text",
+            "90 days of a user who was there that night, in words",
+            "ds user_key",
+            "ds user_key text_hash lang kind text",
+            "lake",
+        ),
+        _table(
+            "text_entity",
+            "a name that stands in a text",
+            "ds text_hash begin_char entity_type source",
+            "ds text_hash entity_type entity begin_char end_char source",
+            "lake",
+        ),
+        _table(
+            "text_label",
+            "an interest or category that a text belongs to",
+            "ds text_hash label model_version",
+            "ds text_hash label score model_version",
             "lake",
         ),
         _table(
@@ -257,9 +286,10 @@ TABLES: dict[str, Table] = {
         _table(
             "topic_lineage",
             "what became of the topics of the version before",
-            "model_version topic_id relation",
-            "model_version prev_model_version? topic_id prev_topic_id? relation similarity? user_overlap?",
+            "model_version topic_id prev_topic_id relation",
+            "model_version prev_model_version? topic_id prev_topic_id relation similarity? user_overlap?",
             "warehouse",
+            fill={"prev_topic_id": "0"},
         ),
         _table(
             "user_interest",

@@ -44,6 +44,8 @@ CREATE TABLE IF NOT EXISTS user_item_day (
     n_hide BIGINT NOT NULL,
     n_return BIGINT NOT NULL,
     n_low_rated BIGINT NOT NULL,
+    n_praised DOUBLE NOT NULL,
+    n_panned DOUBLE NOT NULL,
     n_positive BIGINT NOT NULL,
     n_negative BIGINT NOT NULL,
     rating DOUBLE,
@@ -95,11 +97,11 @@ CREATE TABLE IF NOT EXISTS topic_lineage (
     model_version VARCHAR NOT NULL,
     prev_model_version VARCHAR,
     topic_id BIGINT NOT NULL,
-    prev_topic_id BIGINT,
+    prev_topic_id BIGINT NOT NULL,
     relation VARCHAR NOT NULL,
     similarity DOUBLE,
     user_overlap DOUBLE,
-    PRIMARY KEY (model_version, topic_id, relation)
+    PRIMARY KEY (model_version, topic_id, prev_topic_id, relation)
 );
 -- user_interest: how strongly a user holds a topic, with evidence
 CREATE TABLE IF NOT EXISTS user_interest (
@@ -389,6 +391,8 @@ CREATE TABLE IF NOT EXISTS user_item_day (
     n_hide BIGINT NOT NULL,
     n_return BIGINT NOT NULL,
     n_low_rated BIGINT NOT NULL,
+    n_praised DOUBLE PRECISION NOT NULL,
+    n_panned DOUBLE PRECISION NOT NULL,
     n_positive BIGINT NOT NULL,
     n_negative BIGINT NOT NULL,
     rating DOUBLE PRECISION,
@@ -440,11 +444,11 @@ CREATE TABLE IF NOT EXISTS topic_lineage (
     model_version TEXT NOT NULL,
     prev_model_version TEXT,
     topic_id BIGINT NOT NULL,
-    prev_topic_id BIGINT,
+    prev_topic_id BIGINT NOT NULL,
     relation TEXT NOT NULL,
     similarity DOUBLE PRECISION,
     user_overlap DOUBLE PRECISION,
-    PRIMARY KEY (model_version, topic_id, relation)
+    PRIMARY KEY (model_version, topic_id, prev_topic_id, relation)
 );
 -- user_interest: how strongly a user holds a topic, with evidence
 CREATE TABLE IF NOT EXISTS user_interest (

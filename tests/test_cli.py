@@ -147,7 +147,7 @@ def test_wrong_usage_is_a_sentence_and_two(args: tuple[str, ...], message: str) 
         ("GRACE_S", "-1", "GRACE_S: Input should be greater than or equal to 0"),
         ("WAREHOUSE", "sqlite:///x", "WAREHOUSE: Value error, give duckdb:///"),
         ("DEVICE", "tpu", "DEVICE: String should match"),
-        ("ENCODER", "oracle", "ENCODER: no encoder is named 'oracle'; there are minilm"),
+        ("ENCODER", "oracle", "ENCODER: no encoder is named 'oracle': set ENCODER to one of bilingual, "),
         ("SPARK_CONF", "{", 'field "spark_conf"'),
         ("LANDING", "nowhere://x", "LANDING: nowhere://x: Protocol not known"),
     ],

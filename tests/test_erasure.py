@@ -240,6 +240,14 @@ def test_a_row_in_every_table_goes_and_the_one_beside_it_stays(tmp_path: Path) -
         "text_embedding": [
             {"ds": DAY, "text_hash": h, "embedding_space": "e", "vec": b"vv"} for h in ("shared", "mark-of-gone", "mark-of-stays")
         ],
+        "text_entity": [
+            {"ds": DAY, "text_hash": h, "entity_type": "brand", "entity": f"{h} Inc", "begin_char": 0, "end_char": 9, "source": "x"}
+            for h in ("shared", "mark-of-gone", "mark-of-stays")
+        ],
+        "text_label": [
+            {"ds": DAY, "text_hash": h, "label": "x", "score": 0.5, "model_version": "m"}
+            for h in ("shared", "mark-of-gone", "mark-of-stays")
+        ],
         "event_quarantine": [
             {
                 "ds": DAY,
@@ -267,10 +275,12 @@ def test_a_row_in_every_table_goes_and_the_one_beside_it_stays(tmp_path: Path) -
         assert manifest
         assert (manifest.run_id, manifest.rows, bool(manifest.erased_by)) == ("run", 1, True)
     assert lake.read("text_embedding", [DAY], embedding_space="e")["text_hash"].to_pylist() == ["shared", "mark-of-stays"]
+    for name in rows.OF_TEXTS:
+        assert lake.read(name, [DAY])["text_hash"].to_pylist() == ["shared", "mark-of-stays"], name
     assert lake.read("event_quarantine", [DAY])["byte_offset"].to_pylist() == [1, 2]
     assert not hits(shop.lake, ["mark-of-gone", GONE])
     assert hits(shop.lake, ["mark-of-stays"])
-    assert report["totals"]["lake_rows"] == len(with_users) + 2
+    assert report["totals"]["lake_rows"] == len(with_users) + 4
     assert sorted((r["known"], r["rows_removed"]) for r in report["requests"]) == [(False, 0), (True, len(with_users) + 1)]
     assert "gone" not in json.dumps(report)
     assert (shop.lake / "_erasure" / "salt").stat().st_mode & 0o777 == 0o600

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,11 @@ def days(spark: SparkSession, rows: list[tuple[int, str, int, float]]) -> DataFr
     return spark.createDataFrame(made, "ds date, user_key string, topic_id bigint, mass_micro bigint")
 
 
-def by_pair(edges: DataFrame) -> dict[tuple[int, int], Any]:
-    return {(r.src_topic_id, r.dst_topic_id): r for r in edges.collect()}
+def edges(frame: DataFrame, relation: str, min_users: int) -> dict[tuple[int, int], Any]:
+    """(src, dst) → edge of one relation."""
+    held, then = graph.counted(frame, D)
+    found = graph.cooccurrence(held, min_users) if relation == "cooccur" else graph.transitions(then, min_users)
+    return {(r.src_topic_id, r.dst_topic_id): r for r in (SimpleNamespace(**e) for e in found)}
 
 
 def test_cooccurrence_by_hand(spark: SparkSession) -> None:
@@ -37,20 +41,20 @@ def test_cooccurrence_by_hand(spark: SparkSession) -> None:
         (3, "f", 3, 0.5),  # two halves are
         (30, "g", 1, 9.0),  # too long ago
     ]
-    edges = by_pair(graph.cooccurrence(days(spark, rows), D, 1))
+    found = edges(made := days(spark, rows), "cooccur", 1)
     # 8 users; 1: a b c d, 2: a b c f, 3: d e f g h
-    assert {k: v.n_users for k, v in edges.items()} == {(1, 2): 3, (1, 3): 1, (2, 3): 1}
-    both = edges[1, 2]
+    assert {k: v.n_users for k, v in found.items()} == {(1, 2): 3, (1, 3): 1, (2, 3): 1}
+    both = found[1, 2]
     assert (both.relation, both.directed) == ("cooccur", False)
     assert both.lift == round((3 / 8) / (4 / 8 * 4 / 8), 6) == 1.5
     assert both.weight == round(math.log(1.5) / -math.log(3 / 8), 6)
-    assert edges[1, 3].lift == round((1 / 8) / (4 / 8 * 5 / 8), 6)
-    assert edges[1, 3].weight < 0
-    assert set(by_pair(graph.cooccurrence(days(spark, rows), D, 2))) == {(1, 2)}
+    assert found[1, 3].lift == round((1 / 8) / (4 / 8 * 5 / 8), 6)
+    assert found[1, 3].weight < 0
+    assert set(edges(made, "cooccur", 2)) == {(1, 2)}
 
 
 def test_topics_that_everybody_holds_have_npmi_one(spark: SparkSession) -> None:
-    edge = by_pair(graph.cooccurrence(days(spark, [(0, u, t, 1.0) for u in "ab" for t in (1, 2)]), D, 1))[1, 2]
+    edge = edges(days(spark, [(0, u, t, 1.0) for u in "ab" for t in (1, 2)]), "cooccur", 1)[1, 2]
     assert (edge.weight, edge.lift) == (1.0, 1.0)
 
 
@@ -64,23 +68,23 @@ def test_transitions_by_hand(spark: SparkSession) -> None:
         (9, "f", 1, 0.4), (7, "f", 2, 1.0),  # too little of 1
         (9, "g", 2, 1.0), (7, "g", 1, 1.0), (5, "g", 2, 1.0),  # the first time counts: 2 → 1
     ]  # fmt: skip
-    edges = by_pair(graph.transitions(days(spark, rows), 1))
+    found = edges(made := days(spark, rows), "transition", 1)
     # users 7; topic 1 held by a b c d e g, topic 2 by all
-    assert {k: v.n_users for k, v in edges.items()} == {(1, 2): 2, (2, 1): 2}
-    there, back = edges[1, 2], edges[2, 1]
+    assert {k: v.n_users for k, v in found.items()} == {(1, 2): 2, (2, 1): 2}
+    there, back = found[1, 2], found[2, 1]
     assert (there.relation, there.directed) == ("transition", True)
     assert there.weight == round(2 / 6, 6)
     assert there.lift == round((2 / 6) / (7 / 7), 6)
     assert back.weight == round(2 / 7, 6)
     assert back.lift == round((2 / 7) / (6 / 7), 6)
-    assert by_pair(graph.transitions(days(spark, rows), 3)) == {}
+    assert edges(made, "transition", 3) == {}
 
 
 def test_direction_of_transitions_follows_time(spark: SparkSession) -> None:
     forward = [(20 - 5 * t, f"u{n}", t, 1.0) for n in range(10) for t in (1, 2, 3)]
     backward = [(5 * t, u, t, m) for _, u, t, m in forward]
-    assert set(by_pair(graph.transitions(days(spark, forward), 5))) == {(1, 2), (2, 3), (1, 3)}
-    assert set(by_pair(graph.transitions(days(spark, backward), 5))) == {(2, 1), (3, 2), (3, 1)}
+    assert set(edges(days(spark, forward), "transition", 5)) == {(1, 2), (2, 3), (1, 3)}
+    assert set(edges(days(spark, backward), "transition", 5)) == {(2, 1), (3, 2), (3, 1)}
 
 
 def test_dealing_topics_out_at_random_destroys_the_lift(spark: SparkSession) -> None:
@@ -90,7 +94,7 @@ def test_dealing_topics_out_at_random_destroys_the_lift(spark: SparkSession) -> 
     shuffled = [
         (ago, user, int(topic), mass) for (ago, user, _, mass), topic in zip(rows, rng.permutation([r[2] for r in rows]), strict=True)
     ]
-    planted, random = (by_pair(graph.cooccurrence(days(spark, made), D, 1)) for made in (rows, shuffled))
+    planted, random = (edges(days(spark, made), "cooccur", 1) for made in (rows, shuffled))
     assert {k: v.lift for k, v in planted.items()} == {(0, 1): 3.0, (2, 3): 3.0, (4, 5): 3.0}
     assert {v.weight for v in planted.values()} == {1.0}
     assert all(random[pair].lift < 1.6 and random[pair].weight < 0.2 for pair in planted if pair in random)
@@ -100,13 +104,14 @@ def test_dealing_topics_out_at_random_destroys_the_lift(spark: SparkSession) -> 
 def test_order_and_partitions_of_the_input_change_nothing(spark: SparkSession) -> None:
     rows = [(n % 25, f"u{n % 11}", n * n % 7, 0.3 + n % 4 / 3) for n in range(150)]
 
-    def edges(made: list[tuple[int, str, int, float]], parts: int) -> list[Any]:
-        frame = days(spark, made).repartition(parts)
-        return sorted(graph.cooccurrence(frame, D, 2).unionByName(graph.transitions(frame, 2)).collect())
+    def all_edges(made: list[tuple[int, str, int, float]], parts: int) -> list[dict[str, object]]:
+        held, then = graph.counted(days(spark, made).repartition(parts), D)
+        return graph.cooccurrence(held, 2) + graph.transitions(then, 2)
 
-    wanted = edges(rows, 1)
+    wanted = all_edges(rows, 1)
+    assert {e["relation"] for e in wanted} == {"cooccur", "transition"}
     assert len(wanted) > 10
-    assert edges(rows[::-1], 5) == wanted
+    assert all_edges(rows[::-1], 5) == wanted
 
 
 def test_similar_topics_are_the_nearest_centroids() -> None:

@@ -1,4 +1,4 @@
-"""The nightly page: what was published is on it, and hostile text stays text."""
+"""The nightly page and the page of topics: what was published is on them, and hostile text stays text."""
 
 from __future__ import annotations
 
@@ -6,80 +6,175 @@ import datetime as dt
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import numpy as np
 import pyarrow as pa
+import pytest
 
-from recsys_core.lake import canonical_json
+from recsys_core import registry
+from recsys_core.lake import Lake, canonical_json
+from recsys_core.registry import ModelVersion
 from recsys_core.report import write_report
+from recsys_core.tables import TABLES
+from recsys_core.topic_report import topics_page
+from recsys_core.topics.kmeans import KMeans
+from recsys_core.topics.tables import Topics, artifacts
 
 D = dt.date(2026, 3, 2)
+DAY = dt.timedelta(days=1)
 HOSTILE = "<script>alert(1)</script>"
-ROWS: dict[str, list[dict[str, Any]]] = {
-    "FROM quality_result": [
-        {"check_name": "balance", "table_name": "event_clean", "observed": 0.0, "threshold": 0.0, "passed": True, "severity": "block"}
-    ],
-    "sum(i.score) AS mass": [
-        {"topic_id": 1, "label_en": HOSTILE, "label_zh": "茶", "keywords": canonical_json([HOSTILE]), "n_users": 3, "mass": 2.0}
-    ],
-    "FROM user_profile": [{"user_key": "u" * 64, "lifecycle": "active", "n_events_30d": 4, "summary_en": HOSTILE, "summary_zh": "喜欢茶"}],
-    "AS label": [
+U = "u" * 64
+MODEL, BEFORE = "topics-2026-03-01-aaaaaaaa", "topics-2026-02-01-bbbbbbbb"
+Rows = dict[str, list[dict[str, Any]]]
+
+
+def topic(topic_id: int, en: str, zh: str, words: list[str], **more: Any) -> dict[str, Any]:
+    return {"topic_id": topic_id, "label_en": en, "label_zh": zh, "keywords": canonical_json(words), "label_source": "keywords"} | more
+
+
+def interest(user: str, topic_id: int, **more: Any) -> dict[str, Any]:
+    evidence = canonical_json({"items": [{"item_id": HOSTILE, "n_events": 2, "weight": 1.0}], "rest": 0.0})
+    row = {"ds": D, "user_key": user, "topic_id": topic_id, "horizon": "90d", "score": 2.0, "share": 0.5, "lift": 2.0, "confidence": 0.4}
+    return row | {"rank": 1, "evidence": evidence, "model_version": MODEL} | more
+
+
+def version(name: str, ends: dt.date, status: str) -> dict[str, Any]:
+    params = canonical_json(
+        {"method": "kmeans", "k": 3, "silhouette": {"2": 0.1, "3": 0.4, "5": 0.2}, "measured": {"metrics": {"topic_diversity": 0.875}}}
+    )
+    row = {"model_version": name, "kind": "topics", "status": status, "train_from": ends - 9 * DAY, "train_to": ends}
+    return row | {"valid_from_ds": ends + DAY, "params": params, "embedding_space": "minilm-x"}
+
+
+def held(name: str, topic_id: int, n_docs: int) -> dict[str, Any]:
+    row = {"model_version": name, "topic_id": topic_id, "n_docs": n_docs, "n_users": 2, "coherence_npmi": 0.25}
+    return row | {"medoid_item_id": HOSTILE}
+
+
+def step(relation: str, topic_id: int, prev: int | None) -> dict[str, Any]:
+    row = {"model_version": MODEL, "prev_model_version": BEFORE, "topic_id": topic_id, "prev_topic_id": prev}
+    return row | {"relation": relation, "similarity": 0.875}
+
+
+METRIC = {"ds": D, "metric": "recall", "k": 10, "slice_dim": "all", "slice_value": "", "list_name": "for_you", "variant": "default"}
+NIGHT: Rows = {
+    "quality_result": [
         {
-            "user_key": "u" * 64,
-            "label": HOSTILE,
-            "share": 0.5,
-            "lift": 2.0,
-            "confidence": 0.4,
-            "evidence": canonical_json({"items": [{"item_id": HOSTILE, "n_events": 2, "weight": 1.0}], "rest": 0.0}),
+            "ds": D,
+            "check_name": "balance",
+            "table_name": "event_clean",
+            "observed": 0.0,
+            "threshold": 0.0,
+            "passed": True,
+            "severity": "block",
         }
     ],
-    "ci_low": [
+    "topic": [
+        topic(1, HOSTILE, "茶", [HOSTILE, "tea"], born_ds=D, parent_topic_id=9),
+        topic(2, "tents, stoves, $x^2$", "帐篷、炉子", ["tent", "帐篷"], born_ds=D - DAY, label_source="llm"),
+        topic(3, "gone", "不再", ["old"]),
+        topic(9, "outdoors and tea", "户外与茶", [], level=1),
+    ],
+    "user_interest": [
+        interest(U, 1),
+        interest("v", 1),
+        interest(U, 2, rank=2),
+        *(interest(U, t, horizon="1d", ds=D - n * DAY, score=s) for n, t, s in ((0, 1, 3.0), (0, 2, 1.0), (1, 1, 1.0), (1, 2, 1.0))),
+    ],
+    "user_profile": [
+        {"ds": D, "user_key": U, "lifecycle": "active", "n_events_30d": 4, "n_topics": 3, "summary_en": HOSTILE, "summary_zh": "喜欢茶"}
+    ],
+    "eval_metric": [
+        METRIC
+        | {"subject": "recommender", "value": 0.3125, "ci_low": 0.2, "ci_high": 0.4, "baseline_value": 0.1, "n": 7}
+        | {"diff": 0.2125, "diff_ci_low": 0.1, "diff_ci_high": 0.3},
+        METRIC | {"subject": "topics", "model_version": MODEL, "metric": "npmi", "k": 0, "value": 0.2345, "baseline": ""},
+    ],
+    "publication": [
         {
-            "metric": "recall",
-            "k": 10,
-            "slice_dim": "all",
-            "slice_value": "",
-            "value": 0.3125,
-            "ci_low": 0.2,
-            "ci_high": 0.4,
-            "baseline_value": 0.1,
-            "diff": 0.2125,
-            "diff_ci_low": 0.1,
-            "diff_ci_high": 0.3,
-            "n": 7,
+            "ds": D,
+            "table_name": "user_topn",
+            "row_count": 20,
+            "generation": 1,
+            "run_id": "recommend-x",
+            "trigger": "manual",
+            "is_live": True,
         }
     ],
-    "ds <= :ds": [{"ds": D, "value": 0.3125, "baseline_value": 0.1}],
-    "FROM publication": [{"table_name": "user_topn", "row_count": 20, "generation": 1, "run_id": "recommend-x", "trigger": "manual"}],
-    "AS users": [{"users": 3, "events": 9}],
-    "AS model": [{"model": "topics-x"}],
+    "user_item_day": [{"ds": D, "user_key": user, "n_events": 3} for user in (U, "v", "w")],
+    "model_version": [version(BEFORE, D - 20 * DAY, "retired"), version(MODEL, D - DAY, "champion")],
+    "topic_version": [held(MODEL, 1, 12), held(MODEL, 2, 5), held(MODEL, 9, 17), held(BEFORE, 1, 10), held(BEFORE, 3, 4)],
+    "topic_lineage": [step("drift", 1, 1), step("split", 2, 1), step("death", 3, 3), step("birth", 2, 0)],
 }
 
 
-def query(sql: str, params: dict[str, Any]) -> pa.Table:
-    assert params == {"ds": D}
-    return pa.Table.from_pylist(next(rows for part, rows in ROWS.items() if part in sql))
+def warehouse(rows: Rows) -> Any:
+    """A query over the declared tables in memory, which have these rows and nulls where nothing is said."""
+    connection = duckdb.connect()
+    for name in NIGHT:
+        schema = TABLES[name].arrow_schema()
+        schema = pa.schema([f.with_nullable(True) for f in schema])
+        made = pa.Table.from_pylist([{"level": 0, **row} if name == "topic" else row for row in rows.get(name, [])], schema=schema)
+        connection.register(f"{name}_rows", made)
+        connection.execute(f"CREATE TABLE {name} AS SELECT * FROM {name}_rows")
+
+    def query(sql: str, params: dict[str, Any]) -> pa.Table:
+        used = {k: v for k, v in params.items() if f":{k}" in sql}
+        return connection.sql(sql.replace(":ds", "$ds"), params=used).to_arrow_table()
+
+    return query
 
 
-def test_the_page_is_self_contained_and_escapes_text(tmp_path: Path) -> None:
-    page = write_report(query, D, tmp_path)
-    html = page.read_text(encoding="utf-8")
-    assert "<script" not in html
-    assert "&lt;script&gt;alert(1)" in html
-    assert not [word for word in ("src=", "@import", "url(http") if word in html]
-    assert "0.3125" in html
-    assert "喜欢茶" in html
-    assert "recommend-x" in html
-    assert page.name in (tmp_path / "index.html").read_text(encoding="utf-8")
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """A lake with the model of the night."""
+    made = Lake(str(tmp_path / "lake"))
+    topics = Topics(np.array([1, 2]), KMeans(np.eye(2, 4, dtype=np.float32), 0.1))
+    record = ModelVersion(MODEL, "topics", "2026-02-20", "2026-03-01", "2026-03-02", {"method": "kmeans"}, "", "")
+    registry.register(made, record, artifacts(topics, {"topic": [], "topic_version": [], "topic_lineage": []}))
+    return made
 
 
-def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
-    assert write_report(query, D, tmp_path / "a").read_bytes() == write_report(query, D, tmp_path / "b").read_bytes()
+def test_the_pages_are_self_contained_and_escape_text(tmp_path: Path, lake: Lake) -> None:
+    page = write_report(warehouse(NIGHT), D, tmp_path, lake)
+    night, topics, index = (p.read_text(encoding="utf-8") for p in (page, page.with_name("topics.html"), page.with_name("index.html")))
+    for html in (night, topics):
+        assert "<script" not in html
+        assert "&lt;script&gt;alert(1)" in html
+        assert not [word for word in ("src=", "@import", "url(http") if word in html]
+        assert "no map" not in html
+        assert "$x^2$" in html
+    assert all(said in night for said in ("0.3125", "喜欢茶", "recommend-x", "3 users · 9 events", MODEL))
+    assert "0.2345" not in night, "a metric of topics stands among those of lists"
+    # Shares of the last night's interest: 3 of 4 and 1 of 4.
+    assert all(said in night for said in ("75.0%", "25.0%"))
+    assert page.name in index
+    assert "topics.html" in index
+
+
+def test_the_page_of_topics_shows_what_they_are_and_where_they_came_from(lake: Lake) -> None:
+    html = topics_page(warehouse(NIGHT), lake)
+    assert all(
+        said in html for said in (MODEL, BEFORE, "帐篷、炉子", "(llm)", "outdoors and tea", "0.2345", "0.2500", "0.8750", "chosen: 3")
+    )
+    assert all(f"<td>{relation}</td>" in html for relation in ("drift", "split", "death"))
+    assert "1 drift, 1 split, 1 birth" in html
+    assert "2 topics · trained on" in html
+    without = topics_page(warehouse(NIGHT), None)
+    assert "no map" in without
+    assert "帐篷、炉子" in without
+    assert "no map" in topics_page(warehouse(NIGHT), Lake(str(lake.path("elsewhere"))))
+
+
+def test_equal_rows_give_equal_bytes(tmp_path: Path, lake: Lake) -> None:
+    pages = [write_report(warehouse(NIGHT), D, tmp_path / name, lake) for name in "ab"]
+    assert pages[0].read_bytes() == pages[1].read_bytes()
+    assert pages[0].with_name("topics.html").read_bytes() == pages[1].with_name("topics.html").read_bytes()
 
 
 def test_a_night_without_rows_still_has_a_page(tmp_path: Path) -> None:
-    def nothing(sql: str, params: dict[str, Any]) -> pa.Table:
-        rows = [{"users": 0, "events": 0}] if "AS users" in sql else [{"model": None}] if "AS model" in sql else []
-        return pa.Table.from_pylist(rows)
-
-    html = write_report(nothing, D, tmp_path).read_text(encoding="utf-8")
+    page = write_report(warehouse({}), D, tmp_path)
+    html = page.read_text(encoding="utf-8")
     assert "no model valid yet" in html
     assert "no earlier night" in html
+    assert "No topic model is in use yet" in page.with_name("topics.html").read_text(encoding="utf-8")

@@ -227,6 +227,12 @@ def test_views_show_the_last_night(warehouse: Warehouse) -> None:
         (DAY + 2 * ONE, "u1", 1, "i1"),
         (DAY + 2 * ONE, "u1", 2, "i2"),
     ]
+    above = warehouse.query("SELECT * FROM user_interest_by_parent ORDER BY user_key, horizon DESC, topic_id").to_pylist()
+    assert picked(above, "user_key", "horizon", "topic_id", "share", "n_topics", "label_zh") == [
+        ("u1", "90d", 1, 0.6, 1, "游戏"),
+        ("u1", "90d", 2, 0.4, 1, "茶"),
+        ("u1", "7d", 1, 1.0, 2, "游戏"),
+    ]
     profiles = warehouse.query("SELECT user_key, top_label_en FROM user_profile_now ORDER BY user_key").to_pylist()
     assert picked(profiles, "user_key", "top_label_en") == [("u1", "games"), ("u2", None), ("u3", None)]
     assert warehouse.query("SELECT count(*) AS n FROM published_status WHERE age_days < 1").to_pylist() == [{"n": 0}]

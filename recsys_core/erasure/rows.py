@@ -7,6 +7,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,7 +25,8 @@ TRIES = 5
 _BY_KEY = "user_key"
 TRAINED_ON = ("user_item_day", "user_text")
 # Tables without user_key whose rows people stand behind all the same; every other one is in WITHOUT_PEOPLE.
-BY_CONTENT = ("event_quarantine", "text_embedding", "landing_file")
+OF_TEXTS = ("text_entity", "text_label")
+BY_CONTENT = ("event_quarantine", "text_embedding", *OF_TEXTS, "landing_file")
 WITHOUT_PEOPLE = frozenset(
     (
         *("item", "category", "item_text", "item_topic", "interest_edge", "eval_metric", "experiment_metric"),
@@ -111,6 +113,7 @@ class Sweep:
         if rewritten:
             self._each("landing_file", ("file",), lambda rows: self._ledgers(rows, rewritten))
         self._vectors()
+        self._of_texts()
 
     def _read(self, p: Partition, columns: Iterable[str] | None = None) -> pa.Table:
         return self.lake.read(p.table, [p.ds], None if columns is None else list(columns), **p.parts)
@@ -118,11 +121,14 @@ class Sweep:
     def _each(self, table: str, columns: Iterable[str], judge: Callable[[pa.Table], Verdict]) -> None:
         """Rewrite each partition that a look at some columns says changes."""
         for p in partitions(self.lake, table):
-            if self._clean.get(p.path) == p.manifest.run:
-                continue
-            if p.manifest.rows and judge(self._read(p, columns)) is not None:
-                p = self._rewrite(p, judge)
-            self._clean[p.path] = p.manifest.run
+            self._one(p, columns, judge)
+
+    def _one(self, p: Partition, columns: Iterable[str], judge: Callable[[pa.Table], Verdict]) -> None:
+        if self._clean.get(p.path) == p.manifest.run:
+            return
+        if p.manifest.rows and judge(self._read(p, columns)) is not None:
+            p = self._rewrite(p, judge)
+        self._clean[p.path] = p.manifest.run
 
     def _rewrite(self, p: Partition, judge: Callable[[pa.Table], Verdict]) -> Partition:
         for _ in range(TRIES):
@@ -195,6 +201,21 @@ class Sweep:
 
         self._clean = {path: run for path, run in self._clean.items() if not path.startswith("text_embedding/")}
         self._each("text_embedding", ("text_hash",), judge)
+
+    def _of_texts(self) -> None:
+        """Remove what was found in texts that their own night has no more."""
+        for p in (p for table in OF_TEXTS for p in partitions(self.lake, table)):
+            held = [
+                self.lake.read(t, [p.ds], ["text_hash"])["text_hash"] for t in ("item_text", "user_text") if self.lake.manifest(t, p.ds)
+            ]
+            self._clean.pop(p.path, None)
+            self._one(p, ("text_hash",), partial(_without, pa.chunked_array([c for h in held for c in h.chunks], pa.string())))
+
+
+def _without(held: pa.ChunkedArray, rows: pa.Table) -> Verdict:
+    """The rows of texts that are held."""
+    stay = pc.is_in(rows["text_hash"], held.combine_chunks())
+    return None if pc.all(stay).as_py() else (rows.filter(stay), Counter())
 
 
 def held(lake: Lake, keys: Mapping[str, str]) -> dict[str, set[dt.date]]:

@@ -1,0 +1,94 @@
+"""A causal language model on this machine, by transformers: greedy, offline, safetensors alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from recsys_core.generate import Prompt
+
+MAX_PROMPT_TOKENS = 2_048
+_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+
+
+class LocalModel:
+    """The model in a folder, or of a Hugging Face id that was downloaded before. Nothing is loaded before the first prompt.
+
+    Prompts are answered one by one, so that an answer does not depend on what else is asked.
+    """
+
+    def __init__(self, model: str | None, device: str = "auto", **_: Any) -> None:
+        """ValueError when no model is named, RuntimeError when it is not on this machine."""
+        if not model:
+            raise ValueError("no local model is named: set TEXT_MODEL to a folder or to a Hugging Face id that was downloaded before")
+        self._folder, self._device = _folder_of(model), device
+
+    @cached_property
+    def name(self) -> str:
+        """'local:' and a hash of the model's files."""
+        hasher = hashlib.sha256()
+        for path in sorted({p for pattern in _FILES for p in self._folder.glob(pattern)}):
+            hasher.update(path.name.encode())
+            with path.open("rb") as file:
+                hasher.update(hashlib.file_digest(file, "sha256").digest())
+        return f"local:{hasher.hexdigest()[:16]}"
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        """(tokenizer, model)."""
+        import torch
+        import transformers
+
+        cuda = self._device != "cpu" and torch.cuda.is_available()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(self._folder), local_files_only=True)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            str(self._folder), local_files_only=True, use_safetensors=True, dtype="auto" if cuda else torch.float32
+        )
+        return tokenizer, model.eval().to("cuda" if cuda else "cpu")
+
+    def generate(self, prompts: Sequence[Prompt], say: Callable[[str], None]) -> list[str]:
+        """The likeliest next tokens of each prompt, in its chat template where the model has one."""
+        import torch
+
+        try:
+            tokenizer, model = self._loaded
+        except (OSError, ValueError, RuntimeError) as error:
+            say(f"text generator: {self._folder} cannot be loaded ({error}): {len(prompts)} texts are by template")
+            return [""] * len(prompts)
+        found = []
+        for prompt in prompts:
+            text, chat = prompt.text, bool(tokenizer.chat_template)
+            if chat:
+                messages = [{"role": "user", "content": text}]
+                text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+            room = min(getattr(model.config, "max_position_embeddings", None) or MAX_PROMPT_TOKENS, MAX_PROMPT_TOKENS) - prompt.max_tokens
+            given = tokenizer(text, return_tensors="pt", truncation=True, max_length=room, add_special_tokens=not chat).to(model.device)
+            with torch.inference_mode():
+                tokens = model.generate(
+                    input_ids=given["input_ids"],
+                    attention_mask=given["attention_mask"],
+                    max_new_tokens=prompt.max_tokens,
+                    do_sample=False,
+                    num_beams=1,
+                    temperature=None,
+                    top_p=None,
+                    top_k=None,
+                    pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
+                )
+            found.append(tokenizer.decode(tokens[0, given["input_ids"].shape[1] :], skip_special_tokens=True))
+        return found
+
+
+def _folder_of(model: str) -> Path:
+    """The folder of a model's files."""
+    if Path(model).is_dir():
+        return Path(model)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(model, local_files_only=True))
+    except (OSError, ValueError) as error:
+        raise RuntimeError(f"{model} is no folder and no model that was downloaded: download it first, or set TEXT_MODEL") from error

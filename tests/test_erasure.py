@@ -411,13 +411,23 @@ def warehouse_rows(shop: Shop, keys: set[str]) -> dict[str, list[str]]:
 KEYS = {m for m in marks(FORGOTTEN) if len(m) == 64}
 
 
+def state(shop: Shop) -> tuple[Any, Any, list[str]]:
+    """Everybody else's rows in the lake and in the warehouse, and the plan of the nights."""
+    return lake_rows(shop, KEYS), warehouse_rows(shop, KEYS), list(shop.runner().plan(NIGHTS[0], NIGHTS[1]))
+
+
+@pytest.fixture(scope="module")
+def before(built: Shop) -> tuple[Any, Any, list[str]]:
+    """The shop's, before anybody is forgotten."""
+    return state(built)
+
+
 def check_forgotten(shop: Shop, report: dict[str, Any], before: tuple[Any, Any, list[str]]) -> None:
     """Nothing of the one half is left anywhere, and all of the other half."""
     everywhere = [f for root in (shop.landing, shop.lake) for f in hits(root, marks(FORGOTTEN))]
     assert everywhere == []
-    assert (lake_rows(shop, KEYS), warehouse_rows(shop, KEYS)) == before[:2]
+    assert state(shop) == before
     runner = shop.runner()
-    assert list(runner.plan(NIGHTS[0], NIGHTS[1])) == before[2]
     for ds in NIGHTS:
         runner.run("publish", ds)
     assert not any("generation" in line for line in shop.said)
@@ -434,11 +444,10 @@ def check_forgotten(shop: Shop, report: dict[str, Any], before: tuple[Any, Any, 
     assert not any(w in json.dumps(report) for w in marks(PEOPLE))
 
 
-def test_half_of_fifty_are_forgotten_to_the_last_byte(built: Shop, tmp_path: Path) -> None:
+def test_half_of_fifty_are_forgotten_to_the_last_byte(built: Shop, before: tuple[Any, Any, list[str]], tmp_path: Path) -> None:
     shop = built.copy(tmp_path, warehouse=True, landing=True)
     for root in (shop.landing, shop.lake, shop.root):
         assert len(hits(root, marks(FORGOTTEN))) > 5
-    before = lake_rows(shop, KEYS), warehouse_rows(shop, KEYS), list(shop.runner().plan(NIGHTS[0], NIGHTS[1]))
     assert not any("stale" in line for line in before[2])
     again = {f: (shop.landing / f).read_bytes() for f in (f"events/ds={DAY}/app.jsonl.gz", f"identity/ds={NIGHTS[1]}/logins.jsonl")}
     for who, name in ((FORGOTTEN[0], "a.html"), (OTHERS[0], "b.html")):
@@ -483,9 +492,10 @@ CUTS = {
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_cut_off_anywhere_it_ends_the_same(cut: str, built: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cut_off_anywhere_it_ends_the_same(
+    cut: str, built: Shop, before: tuple[Any, Any, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shop = built.copy(tmp_path, warehouse=True, landing=True)
-    before = lake_rows(shop, KEYS), warehouse_rows(shop, KEYS), list(shop.runner().plan(NIGHTS[0], NIGHTS[1]))
     where, name, call = CUTS[cut]
     calls, real = [], getattr(where, name)
 
@@ -523,7 +533,7 @@ def test_postgres_keeps_no_byte(built: Shop, postgres_db: str, tmp_path: Path) -
         return [str(p) for p in data.rglob("*") if p.is_file() and any(w in p.read_bytes() for w in words)]
 
     assert left()
-    before = lake_rows(shop, KEYS), warehouse_rows(shop, KEYS), list(shop.runner().plan(NIGHTS[0], NIGHTS[1]))
+    before = state(shop)
     report = forget(shop, FORGOTTEN, salt=SALT)
     check_forgotten(shop, report, before)
     assert left() == []

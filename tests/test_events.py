@@ -203,7 +203,7 @@ def test_other_weights_make_those_jobs_stale_that_weigh(tmp_path: Path) -> None:
     (tmp_path / "landing/events/ds=2026-03-10").mkdir(parents=True)
     for name, table in TABLES.items():
         if table.lake:
-            parts = {p: {"embedding_space": space_of("minilm")}.get(p, "none") for p in table.partition if p != "ds"}
+            parts = {p: {"embedding_space": space_of(plain.settings.encoder)}.get(p, "none") for p in table.partition if p != "ds"}
             plain.lake.write(name, D, empty(table), Stamp("by-hand", "h"), **parts)
     before = stamps(plain)
     assert stamps(Runner(settings(tmp_path, "# as it ships\n[view]\nbase_weight = 1"))) == before

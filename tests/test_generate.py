@@ -238,7 +238,7 @@ def test_settings_make_the_generator_and_name_what_is_missing(tmp_path: Path) ->
     assert "s3cret" not in repr(both)
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"text_generator": "local"}, "TEXT_GENERATOR=local: .*set TEXT_MODEL"),
-        ({"text_generator": "local", "text_model": "nobody/nothing"}, "nobody/nothing is no folder and no model that was downloaded"),
+        ({"text_generator": "local", "text_model": "nobody/nothing"}, "model nobody/nothing is not on this machine"),
         ({"text_generator": "endpoint", "text_model": "m"}, "needs both TEXT_ENDPOINT"),
         ({"text_generator": "endpoint", "text_model": "m", "text_endpoint": "ftp://host"}, "is no URL like"),
         ({"text_generator": "endpoint", "text_model": "m", "text_endpoint": "https://me:pass@host/v1"}, "a key belongs into TEXT_API_KEY"),

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 START = dt.date(2026, 3, 2)
-NIGHTS = [START + n * ONE_DAY for n in range(5)]
-TRAINED = NIGHTS[1]
-AFTER = NIGHTS[2:]
+NIGHTS = [START + n * ONE_DAY for n in range(4)]
+TRAINED = NIGHTS[0]
+AFTER = NIGHTS[1:]
 LAST = NIGHTS[-1]
 SIZE: dict[str, Any] = {"users": 160, "items": 320, "events_per_night": 1500, "seed": 5}
 LIST_SIZE = 20
@@ -419,7 +419,7 @@ def test_a_night_stays_under_its_model_until_asked_otherwise_and_a_rollback_brin
     assert record[1:] == [("promote", v2.model_version, "another seed"), ("rollback", v2.model_version, "worse in every slice")]
     states = {r["model_version"]: (r["status"], r["promoted_at"]) for r in other.rows("SELECT * FROM model_version WHERE kind = 'topics'")}
     assert states == {
-        v1.model_version: ("champion", dt.datetime(2026, 3, 4, tzinfo=dt.UTC)),
+        v1.model_version: ("champion", dt.datetime.combine(AFTER[0], dt.time(), dt.UTC)),
         v2.model_version: ("retired", None),
     }
     (other.landing / "events" / f"ds={LAST + ONE_DAY}").mkdir()
@@ -437,10 +437,10 @@ def test_a_night_as_known_is_published_with_its_cutoff_once_the_nights_before_ar
     known.settings = known.settings.model_copy(update={"known_cutoff": cutoff})
     known.run("clean", LAST)
     with pytest.raises(
-        PublishError, match=f"{NIGHTS[1]}, {NIGHTS[2]}, {NIGHTS[3]} otherwise; run .*--from {NIGHTS[1]} --to {LAST} --known"
+        PublishError, match=f"{NIGHTS[0]}, {NIGHTS[1]}, {NIGHTS[2]} otherwise; run .*--from {NIGHTS[0]} --to {LAST} --known"
     ):
         known.run("publish", LAST)
-    for ds in NIGHTS[1:-1]:
+    for ds in NIGHTS[:-1]:
         known.run("clean", ds)
     known.run("publish", LAST)
     assert other.rows(cutoffs, ds=LAST) == [{"known_cutoff_ts": cutoff}]

@@ -150,9 +150,9 @@ def test_vectors_are_looked_up_in_the_encoders_space(runner: Runner) -> None:
     build(runner, "text_embedding", 10, embedding_space="another")
     with pytest.raises(NotBuiltError, match="needs text_embedding of 2026-03-10"):
         runner.inputs("assign_topics", D, runner.models.encoder(D))
-    build(runner, "text_embedding", 10, embedding_space=space_of("minilm"))
+    build(runner, "text_embedding", 10, embedding_space=space_of(runner.settings.encoder))
     found = dict(runner.inputs("assign_topics", D, runner.models.encoder(D)))
-    assert found["text_embedding"] == space_of("minilm")
+    assert found["text_embedding"] == space_of(runner.settings.encoder)
     assert set(found) == {"text_embedding", "item_text/2026-03-10", "user_text/2026-03-10", "user_item_day/2026-03-10"}
 
 

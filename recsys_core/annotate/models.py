@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from recsys_core.annotate.entities import Entity
+from recsys_core.local_models import fingerprint, folder_of
 
 MAX_TOKENS = 512
 # Names of classes → how good they sound; a model with others cannot be used.
@@ -23,17 +22,12 @@ class _Pretrained:
 
     def __init__(self, model: str, device: str = "auto") -> None:
         """`model` is a folder, or a Hugging Face id that was downloaded before; RuntimeError when it is not on this machine."""
-        self.folder, self.device = _folder_of(model), device
+        self.folder, self.device = folder_of(model), device
 
     @cached_property
     def source(self) -> str:
         """'model:' and a hash of the model's files."""
-        hasher = hashlib.sha256()
-        for path in sorted(p for pattern in ("*.json", "*.safetensors", "*.txt", "*.model") for p in self.folder.glob(pattern)):
-            hasher.update(path.name.encode())
-            with path.open("rb") as file:
-                hasher.update(hashlib.file_digest(file, "sha256").digest())
-        return f"model:{hasher.hexdigest()[:16]}"
+        return f"model:{fingerprint(self.folder)}"
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
@@ -100,18 +94,6 @@ class EntityModel(_Pretrained):
                     going = kind
             found.append([s for s in spans if s.entity.strip()])
         return found
-
-
-def _folder_of(model: str) -> Path:
-    if Path(model).is_dir():
-        return Path(model)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(model, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError, HfHubHTTPError, OSError) as error:
-        raise RuntimeError(f"model {model} is not on this machine: name a folder, or download it to the local cache before") from error
 
 
 def lexicon_scores(texts: Sequence[str]) -> list[float]:

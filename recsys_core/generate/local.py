@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from recsys_core.generate import Prompt
+from recsys_core.local_models import fingerprint, folder_of
 
 MAX_PROMPT_TOKENS = 2_048
-_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
 
 class LocalModel:
@@ -24,17 +22,12 @@ class LocalModel:
         """ValueError when no model is named, RuntimeError when it is not on this machine."""
         if not model:
             raise ValueError("no local model is named: set TEXT_MODEL to a folder or to a Hugging Face id that was downloaded before")
-        self._folder, self._device = _folder_of(model), device
+        self._folder, self._device = folder_of(model), device
 
     @cached_property
     def name(self) -> str:
         """'local:' and a hash of the model's files."""
-        hasher = hashlib.sha256()
-        for path in sorted({p for pattern in _FILES for p in self._folder.glob(pattern)}):
-            hasher.update(path.name.encode())
-            with path.open("rb") as file:
-                hasher.update(hashlib.file_digest(file, "sha256").digest())
-        return f"local:{hasher.hexdigest()[:16]}"
+        return f"local:{fingerprint(self._folder)}"
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
@@ -80,15 +73,3 @@ class LocalModel:
                 )
             found.append(tokenizer.decode(tokens[0, given["input_ids"].shape[1] :], skip_special_tokens=True))
         return found
-
-
-def _folder_of(model: str) -> Path:
-    """The folder of a model's files."""
-    if Path(model).is_dir():
-        return Path(model)
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(model, local_files_only=True))
-    except (OSError, ValueError) as error:
-        raise RuntimeError(f"{model} is no folder and no model that was downloaded: download it first, or set TEXT_MODEL") from error

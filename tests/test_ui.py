@@ -242,7 +242,11 @@ def test_training_registers_a_version_for_the_next_night(site: Site) -> None:
     site.wait_for_runs({"by-hand": "success"}, dag="training")
     with duckdb.connect(str(site.warehouse), read_only=True) as db:
         rows = db.sql("SELECT kind, status, train_to::VARCHAR, valid_from_ds::VARCHAR FROM model_version ORDER BY kind").fetchall()
-    assert rows == [("topics", "champion", NIGHTS[1], NIGHTS[2]), ("topics_lda", "candidate", NIGHTS[1], NIGHTS[2])]
+    assert rows == [
+        ("encoder", "champion", "0001-01-01", "0001-01-01"),
+        ("topics", "champion", NIGHTS[1], NIGHTS[2]),
+        ("topics_lda", "candidate", NIGHTS[1], NIGHTS[2]),
+    ]
 
 
 def test_a_future_night_fails_at_once_and_an_unlanded_one_is_skipped(site: Site) -> None:

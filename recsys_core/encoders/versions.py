@@ -34,7 +34,7 @@ def _lasting(name: str) -> ModelVersion:
     """An encoder that is not fitted, as a version: known without a lake, valid for ever."""
     space = encoders.space_of(name)
     first = dt.date.min.isoformat()
-    return ModelVersion(space, KIND, first, first, first, {"encoder": name}, "", "", space)
+    return ModelVersion(space, KIND, first, first, first, {"encoder": name}, "", "", space, "champion")
 
 
 def registered(lake: Lake, version: ModelVersion) -> ModelVersion:

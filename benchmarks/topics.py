@@ -29,7 +29,7 @@ import numpy as np
 from recsys_core import encoders
 from recsys_core.stop_words import STOP_WORDS
 from recsys_core.texts import MODEL_CHARS, language, normalise, tokenize
-from recsys_core.topics import TOPIC_MODELS, describe, topic_model
+from recsys_core.topics import TOPIC_MODELS, keywords, topic_model
 from recsys_core.topics.number import number_of_topics
 from recsys_core.topics.quality import outlier_floor, own_cosines, topic_diversity
 
@@ -106,7 +106,7 @@ def run(method: str, words: Sequence[Sequence[str]], vectors: np.ndarray | None,
     documents = vectors if cls.documents == "vectors" else words
     model = cls.fit(documents, k, seed)
     weights = model.weights(documents)
-    found = describe.keywords(words, weights)
+    found = keywords.keywords(words, weights)
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     first, outliers = weights.argmax(axis=1), 0.0
     if vectors is not None:
@@ -114,7 +114,7 @@ def run(method: str, words: Sequence[Sequence[str]], vectors: np.ndarray | None,
         centroids = np.where(member.sum(axis=0)[:, None] > 0, member.T @ vectors, 1.0)
         cosines = own_cosines(vectors, first, centroids)
         outliers = float((cosines < outlier_floor(cosines)).mean())
-    return Result(found, describe.keywords(words, weights, coherent=False), first, outliers, seconds, cpu)
+    return Result(found, keywords.keywords(words, weights, coherent=False), first, outliers, seconds, cpu)
 
 
 @click.command(help=__doc__)
@@ -143,7 +143,7 @@ def main(corpus: Path, method: str, k: int | None, seed: int, encoder: str, out:
     doc_topic = np.full(len(lines), int(np.bincount(found.first).argmax()))
     doc_topic[filled] = found.first
     common = [word for word, _ in sorted(Counter(w for line in words for w in set(line)).items(), key=lambda item: (-item[1], item[0]))]
-    topics = [[*topic, *(w for w in common[: 2 * describe.N_KEYWORDS] if w not in topic)][: describe.N_KEYWORDS] for topic in found.topics]
+    topics = [[*topic, *(w for w in common[: 2 * keywords.N_KEYWORDS] if w not in topic)][: keywords.N_KEYWORDS] for topic in found.topics]
     result = {
         "topics": topics,
         "doc_topic": doc_topic.tolist(),
@@ -152,9 +152,9 @@ def main(corpus: Path, method: str, k: int | None, seed: int, encoder: str, out:
         "embedding_seconds": round(embedding if not on_words else 0.0, 3),
         "empty_lines": len(lines) - len(filled),
         "outlier_share": round(found.outlier_share, 6),
-        "npmi": round(float(np.mean(describe.npmi(kept, found.topics))), 6),
+        "npmi": round(float(np.mean(keywords.npmi(kept, found.topics))), 6),
         "topic_diversity": round(topic_diversity(found.topics), 6),
-        "plain_npmi": round(float(np.mean(describe.npmi(kept, found.plain))), 6),
+        "plain_npmi": round(float(np.mean(keywords.npmi(kept, found.plain))), 6),
         "plain_topic_diversity": round(topic_diversity(found.plain), 6),
     }
     out.write_text(json.dumps(result, ensure_ascii=False) + "\n", encoding="utf-8")

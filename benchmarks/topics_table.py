@@ -19,7 +19,7 @@ import click
 import numpy as np
 
 from benchmarks.topics import Result, embed, read_lines, run, words_of
-from recsys_core.topics import TOPIC_MODELS, describe, topic_model
+from recsys_core.topics import TOPIC_MODELS, keywords, topic_model
 from recsys_core.topics.quality import topic_diversity
 
 # NPMI and TD on OCTIS BBC_News as published (BERTopic: Grootendorst 2022, table 1).
@@ -47,7 +47,7 @@ def bertopic_like(words: Sequence[Sequence[str]], vectors: np.ndarray, k: int, s
 
     started, cpu = time.perf_counter(), time.process_time()
     first = KMeans(k, random_state=seed).fit_predict(vectors)
-    found = describe.keywords(words, np.eye(k)[first], coherent=False)
+    found = keywords.keywords(words, np.eye(k)[first], coherent=False)
     return Result(found, found, first, 0.0, time.perf_counter() - started, time.process_time() - cpu)
 
 

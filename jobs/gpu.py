@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -51,11 +51,7 @@ def _fitted(night: Night, valid_from: dt.date) -> registry.ModelVersion | None:
     fit = encoders.fitter(name)
     if fit is None:
         return None
-    nights, users = night.nights("item_text"), night.read("user_text", columns=["kind", "text_hash", "text"])
-    users = users.filter(pc.is_in(users["kind"], pa.array(["review", "search"])))
-    texts: dict[str, str] = {}
-    for rows in (night.read("item_text", columns=["text_hash", "text"]), users):
-        texts.update(zip(rows["text_hash"].to_pylist(), rows["text"].to_pylist(), strict=True))
+    nights, texts = night.nights("item_text"), _texts(night)
     if not texts:
         raise LakeError(f"no night up to {ds} has texts: run `python -m jobs nights --jobs clean,aggregate,texts` on some first")
     fingerprint, kind = digest([list(i) for i in night.stamp.inputs]), versions.kind_of(name)
@@ -87,8 +83,7 @@ def embed(
     made_by = {}
     if manifest := lake.manifest("text_embedding", night.ds, embedding_space=space):
         made_by = dict(manifest.models)
-    left = _left_by_shards(night)
-    left = left.filter(pc.is_in(left["text_hash"], pa.array(sorted(texts), pa.string()))).sort_by("text_hash")
+    left = _left_by_shards(night, texts)
     taken = set(left["text_hash"].to_pylist())
     rest = {h: text for h, text in texts.items() if h not in taken}
     parts = [own, left]
@@ -125,21 +120,31 @@ def _shards(night: Night) -> str:
     return f"{STAGING}/embed_shards/{_space(night)}/ds={night.ds.isoformat()}"
 
 
-def _left_by_shards(night: Night) -> pa.Table:
-    schema = TABLES["text_embedding"].arrow_schema()
-    found = [night.lake.read_bytes(f"{_shards(night)}/{name}") for name in night.lake.names(_shards(night))]
-    return pa.concat_tables([schema.empty_table(), *(pq.read_table(pa.BufferReader(data), schema=schema) for data in found)])
+def _left_by_shards(night: Night, wanted: Collection[str]) -> pa.Table:
+    """The vectors of wanted texts that shards left, by the hash; a text is there once, however the night was cut."""
+    parts = [TABLES["text_embedding"].arrow_schema().empty_table()]
+    left = set(wanted)
+    for name in night.lake.names(_shards(night)):
+        rows = pq.read_table(pa.BufferReader(night.lake.read_bytes(f"{_shards(night)}/{name}")), schema=parts[0].schema)
+        parts.append(rows.filter(pc.is_in(rows["text_hash"], pa.array(sorted(left), pa.string()))))
+        left -= set(parts[-1]["text_hash"].to_pylist())
+    return pa.concat_tables(parts).sort_by("text_hash")
+
+
+def _texts(night: Night, *more_kinds: str) -> dict[str, str]:
+    """Hash → text of all that the job's nights say of items, and of the reviews and searches of users, and of `more_kinds` of theirs."""
+    users = night.read("user_text", columns=["kind", "text_hash", "text"])
+    users = users.filter(pc.is_in(users["kind"], pa.array(["review", "search", *more_kinds])))
+    texts: dict[str, str] = {}
+    for rows in (night.read("item_text", columns=["text_hash", "text"]), users):
+        texts.update(zip(rows["text_hash"].to_pylist(), rows["text"].to_pylist(), strict=True))
+    return texts
 
 
 def _new_texts(night: Night, embed_behaviour_text: bool) -> tuple[dict[str, str], pa.Table]:
     """(hash → text of what has no vector yet, the vectors that the night wrote before); the share that is known already is said."""
     lake, space = night.lake, _space(night)
-    users = night.read("user_text", columns=["kind", "text_hash", "text"])
-    kinds = ["review", "search", *(["behaviour"] if embed_behaviour_text else [])]
-    users = users.filter(pc.is_in(users["kind"], pa.array(kinds)))
-    texts: dict[str, str] = {}
-    for rows in (night.read("item_text", columns=["text_hash", "text"]), users):
-        texts.update(zip(rows["text_hash"].to_pylist(), rows["text"].to_pylist(), strict=True))
+    texts = _texts(night, *(["behaviour"] if embed_behaviour_text else []))
     built = lake.nights("text_embedding", embedding_space=space)
     elsewhere = lake.read("text_embedding", [d for d in built if d != night.ds], ["text_hash"], embedding_space=space)
     own = lake.read("text_embedding", [d for d in built if d == night.ds], embedding_space=space)

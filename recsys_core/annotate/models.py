@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from recsys_core.annotate.entities import Entity
-from recsys_core.local_models import fingerprint, folder_of
+from recsys_core.local_models import Pretrained, fingerprint
 
 MAX_TOKENS = 512
 # Names of classes → how good they sound; a model with others cannot be used.
@@ -15,37 +15,19 @@ POLARITY = {"negative": -1.0, "neg": -1.0, "neutral": 0.0, "neu": 0.0, "positive
 POLARITY |= {f"{n} star{'s' * (n > 1)}": (n - 3) / 2 for n in range(1, 6)}
 
 
-class _Pretrained:
-    """A model's folder; nothing is loaded before the first text, and texts go one by one, so that none depends on another."""
-
-    head = ""
-
-    def __init__(self, model: str, device: str = "auto") -> None:
-        """`model` is a folder, or a Hugging Face id that was downloaded before; RuntimeError when it is not on this machine."""
-        self.folder, self.device = folder_of(model), device
+class _Classifier(Pretrained):
+    """A model with classes; texts go one by one, so that none depends on another."""
 
     @cached_property
     def source(self) -> str:
         """'model:' and a hash of the model's files."""
         return f"model:{fingerprint(self.folder)}"
 
-    @cached_property
-    def _loaded(self) -> tuple[Any, Any]:
-        """(tokenizer, model)."""
-        import torch
-        import transformers
-
-        device = "cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu"
-        tokenizer = transformers.AutoTokenizer.from_pretrained(str(self.folder), local_files_only=True)
-        kind = getattr(transformers, self.head)
-        model = kind.from_pretrained(str(self.folder), local_files_only=True, use_safetensors=True, dtype=torch.float32)
-        return tokenizer, model.eval().to(device)
-
     def _forward(self, texts: Sequence[str], **options: Any) -> Iterator[tuple[Any, Any]]:
         """(tokens, probabilities as an array) of each text."""
         import torch
 
-        tokenizer, model = self._loaded
+        tokenizer, model = self.loaded
         limit = min(MAX_TOKENS, getattr(model.config, "max_position_embeddings", MAX_TOKENS))
         for text in texts:
             tokens = tokenizer(text, return_tensors="pt", truncation=True, max_length=limit, **options)
@@ -54,14 +36,14 @@ class _Pretrained:
                 yield tokens, model(**inputs).logits[0].softmax(-1).cpu().numpy()
 
 
-class SentimentModel(_Pretrained):
+class SentimentModel(_Classifier):
     """A sequence classifier whose classes are negative, neutral and positive, or one to five stars."""
 
     head = "AutoModelForSequenceClassification"
 
     def __call__(self, texts: Sequence[str]) -> list[float]:
         """Sentiment of each text, −1 to 1: the mean of the classes' polarities by probability; RuntimeError for unknown classes."""
-        names = self._loaded[1].config.id2label
+        names = self.loaded[1].config.id2label
         if unknown := sorted({str(n) for n in names.values()} - {n for n in names.values() if str(n).lower() in POLARITY}):
             raise RuntimeError(
                 f"classes {', '.join(unknown)} of {self.folder} are no sentiment: name them negative, neutral, positive in config.json"
@@ -70,14 +52,14 @@ class SentimentModel(_Pretrained):
         return [float(sum(p * v for p, v in zip(probabilities, polarity, strict=True))) for _, probabilities in self._forward(texts)]
 
 
-class EntityModel(_Pretrained):
+class EntityModel(_Classifier):
     """A token classifier with classes O, B-… and I-…, or O and plain types."""
 
     head = "AutoModelForTokenClassification"
 
     def __call__(self, texts: Sequence[str]) -> list[list[Entity]]:
         """The entities of each text, types in lower case: runs of tokens of a type, begun anew by B-."""
-        names = self._loaded[1].config.id2label
+        names = self.loaded[1].config.id2label
         found = []
         for text, (tokens, probabilities) in zip(texts, self._forward(texts, return_offsets_mapping=True), strict=True):
             spans: list[Entity] = []

@@ -7,49 +7,36 @@ from functools import cached_property
 from typing import Any
 
 from recsys_core.generate import Prompt
-from recsys_core.local_models import fingerprint, folder_of
+from recsys_core.local_models import Pretrained, fingerprint
 
 MAX_PROMPT_TOKENS = 2_048
 
 
-class LocalModel:
-    """The model in a folder, or of a Hugging Face id that was downloaded before. Nothing is loaded before the first prompt.
+class LocalModel(Pretrained):
+    """A causal language model; prompts are answered one by one, so that an answer does not depend on what else is asked."""
 
-    Prompts are answered one by one, so that an answer does not depend on what else is asked.
-    """
+    head = "AutoModelForCausalLM"
+    gpu_dtype = "auto"
 
     def __init__(self, model: str | None, device: str = "auto", **_: Any) -> None:
         """ValueError when no model is named, RuntimeError when it is not on this machine."""
         if not model:
             raise ValueError("no local model is named: set TEXT_MODEL to a folder or to a Hugging Face id that was downloaded before")
-        self._folder, self._device = folder_of(model), device
+        super().__init__(model, device)
 
     @cached_property
     def name(self) -> str:
         """'local:' and a hash of the model's files."""
-        return f"local:{fingerprint(self._folder)}"
-
-    @cached_property
-    def _loaded(self) -> tuple[Any, Any]:
-        """(tokenizer, model)."""
-        import torch
-        import transformers
-
-        cuda = self._device != "cpu" and torch.cuda.is_available()
-        tokenizer = transformers.AutoTokenizer.from_pretrained(str(self._folder), local_files_only=True)
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            str(self._folder), local_files_only=True, use_safetensors=True, dtype="auto" if cuda else torch.float32
-        )
-        return tokenizer, model.eval().to("cuda" if cuda else "cpu")
+        return f"local:{fingerprint(self.folder)}"
 
     def generate(self, prompts: Sequence[Prompt], say: Callable[[str], None]) -> list[str]:
         """The likeliest next tokens of each prompt, in its chat template where the model has one."""
         import torch
 
         try:
-            tokenizer, model = self._loaded
+            tokenizer, model = self.loaded
         except (OSError, ValueError, RuntimeError) as error:
-            say(f"text generator: {self._folder} cannot be loaded ({error}): {len(prompts)} texts are by template")
+            say(f"text generator: {self.folder} cannot be loaded ({error}): {len(prompts)} texts are by template")
             return [""] * len(prompts)
         found = []
         for prompt in prompts:

@@ -1,19 +1,24 @@
-"""Bags of words: a vocabulary, counts of documents by word, and how often words meet."""
+"""Bags of words: a vocabulary, counts of documents by word, models on them, and how often words meet."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
+from typing import ClassVar, Literal, Self
 
 import numpy as np
+import orjson
 from scipy.sparse import csc_matrix, csr_matrix
+
+from recsys_core.registry import arrays_from_bytes, arrays_to_bytes
 
 MIN_DOCUMENTS = 2
 MAX_SHARE = 0.5
 MAX_WORDS = 50_000
 # Added to probabilities before a logarithm, as in gensim, so that coherences compare with published ones.
 EPSILON = 1e-12
+WORDS = "vocabulary.json"
 
 
 def vocabulary(documents: Sequence[Sequence[str]]) -> list[str]:
@@ -42,6 +47,38 @@ def counts(documents: Sequence[Sequence[str]], place: dict[str, int]) -> csr_mat
     matrix = csr_matrix((np.ones(len(columns)), columns, starts), shape=(len(documents), len(place)))
     matrix.sum_duplicates()
     return matrix
+
+
+class WordModel:
+    """What topic models on words share: arrays with topics as the rows of the first, and a fixed dictionary.
+
+    arrays  names of the two arrays that the model is made of and stored as
+    """
+
+    method: ClassVar[str]
+    documents: ClassVar[Literal["vectors", "tokens"]] = "tokens"
+    arrays: ClassVar[tuple[str, str]]
+
+    def __init__(self, topics: np.ndarray, beside: np.ndarray, vocabulary: list[str]) -> None:
+        for name, array in zip(self.arrays, (topics, beside), strict=True):
+            setattr(self, name, array)
+        self.vocabulary, self._place = vocabulary, {word: n for n, word in enumerate(vocabulary)}
+
+    @property
+    def n_topics(self) -> int:
+        """Number of topics."""
+        return len(getattr(self, self.arrays[0]))
+
+    def save(self) -> dict[str, bytes]:
+        """Arrays as .npz, the dictionary as JSON."""
+        held = {name: getattr(self, name) for name in self.arrays}
+        return {f"{self.method}.npz": arrays_to_bytes(**held), WORDS: orjson.dumps(self.vocabulary)}
+
+    @classmethod
+    def load(cls, files: dict[str, bytes]) -> Self:
+        """The model that `save` wrote."""
+        held = arrays_from_bytes(files[f"{cls.method}.npz"])
+        return cls(held[cls.arrays[0]], held[cls.arrays[1]], orjson.loads(files[WORDS]))
 
 
 class Windows:

@@ -1,4 +1,4 @@
-"""The words that tell what a topic is about: class-based TF-IDF, each word for one topic, chosen to hang together."""
+"""The words that tell what a topic is about: class-based TF-IDF, each word for one topic, chosen to hang together; and how well they do."""
 
 from __future__ import annotations
 
@@ -66,6 +66,23 @@ def keywords(documents: Sequence[Sequence[str]], weights: np.ndarray, n: int = N
         chosen = row[_chosen(score[t][row], windows.npmi([words[w] for w in row]), n)] if len(row) > n else row
         found.append([words[w] for w in np.concatenate([chosen, ranked[t][len(row) :]])[:n]])
     return found
+
+
+def npmi(documents: Sequence[Sequence[str]], topics: Sequence[Sequence[str]], window: int | None = WINDOW) -> list[float]:
+    """Mean normalised pointwise mutual information of all pairs of each topic's words, about −1 to 1, 1 when they are always together.
+
+    Counted in stretches of `window` words, or with None in whole documents (Bouma 2009; Röder et al. 2015: c_npmi). gensim's c_npmi is the
+    same with a window of 10, but for a word that is twice in a stretch, which it loses with the first: up to .01 lower on prose. Words of
+    no document are left out; a topic of fewer than two words has 0.
+
+    >>> npmi([["a", "b"], ["a", "b"], ["c"], ["d"]], [["a", "b"], ["a", "c"]])
+    [1.0, -0.924743]
+    """
+    present = {word for document in documents for word in document}
+    held = [[w for w in topic if w in present] for topic in topics]
+    windows = Windows(documents, sorted({w for topic in held for w in topic}), window)
+    scores = [windows.npmi(topic)[np.triu_indices(len(topic), 1)] for topic in held]
+    return [round(float(s.mean()), 6) if len(s) else 0.0 for s in scores]
 
 
 def _common(documents: Sequence[Sequence[str]], wanted: int) -> tuple[list[str], csr_matrix]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, Self
+from typing import Self
 
 import numpy as np
-import orjson
 from scipy.special import psi
 
-from recsys_core.registry import arrays_from_bytes, arrays_to_bytes
-from recsys_core.topics.bag import counts, vocabulary
+from recsys_core.topics.bag import WordModel, counts, vocabulary
 
 # Passes over the documents: many over a small catalogue, and never fewer than five.
 PASSES, LEAST_PASSES, PASSED_DOCUMENTS = 28, 5, 100_000
@@ -20,25 +18,20 @@ ROUNDS, ROUNDS_BETWEEN = 100, 10
 TOLERANCE = 1e-3
 # Documents folded in together.
 BLOCK = 256
-ARRAYS, WORDS = "lda.npz", "vocabulary.json"
 
 
-class Lda:
+class Lda(WordModel):
     """Topic–word weights `lambda_` (topics × words), prior `alpha` (topics) and the fixed dictionary."""
 
-    method: ClassVar[str] = "lda"
-    documents: ClassVar[Literal["vectors", "tokens"]] = "tokens"
+    method = "lda"
+    arrays = ("lambda_", "alpha")
+    lambda_: np.ndarray
+    alpha: np.ndarray
 
     def __init__(self, lambda_: np.ndarray, alpha: np.ndarray, vocabulary: list[str]) -> None:
-        self.lambda_, self.alpha, self.vocabulary = lambda_, alpha, vocabulary
-        self._place = {word: n for n, word in enumerate(vocabulary)}
+        super().__init__(lambda_, alpha, vocabulary)
         # exp E[log β], as in Hoffman, Blei & Bach 2010, eq. 6.
         self._beta = np.exp(psi(lambda_.astype(np.float64)) - psi(lambda_.astype(np.float64).sum(axis=1, keepdims=True)))
-
-    @property
-    def n_topics(self) -> int:
-        """Number of topics."""
-        return len(self.lambda_)
 
     @classmethod
     def fit(cls, documents: Sequence[Sequence[str]], k: int, seed: int, start: Self | None = None) -> Self:
@@ -77,16 +70,6 @@ class Lda:
     def weights(self, documents: Sequence[Sequence[str]]) -> np.ndarray:
         """p(topic | words), shape (n, n_topics), by the variational E-step from an even start; unknown words leave the prior."""
         return fold_in(self._beta, self.alpha, documents, self._place)
-
-    def save(self) -> dict[str, bytes]:
-        """Arrays as .npz, the dictionary as JSON."""
-        return {ARRAYS: arrays_to_bytes(lambda_=self.lambda_, alpha=self.alpha), WORDS: orjson.dumps(self.vocabulary)}
-
-    @classmethod
-    def load(cls, files: dict[str, bytes]) -> Self:
-        """The model that `save` wrote."""
-        held = arrays_from_bytes(files[ARRAYS])
-        return cls(held["lambda_"], held["alpha"], orjson.loads(files[WORDS]))
 
 
 def fold_in(beta: np.ndarray, alpha: np.ndarray, documents: Sequence[Sequence[str]], place: dict[str, int]) -> np.ndarray:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, Self
+from typing import Self
 
 import numpy as np
-import orjson
 
-from recsys_core.registry import arrays_from_bytes, arrays_to_bytes
-from recsys_core.topics.bag import vocabulary
+from recsys_core.topics.bag import WordModel, vocabulary
 from recsys_core.topics.lda import continued, fold_in
 
 # Sweeps over the documents: many over a small catalogue, and never fewer than a hundred.
@@ -17,23 +15,15 @@ SWEEPS, LEAST_SWEEPS, SWEPT_DOCUMENTS = 400, 100, 4_000_000
 ALPHA, ETA = 0.1, 0.01
 # Topics that go on count as much as this many words each.
 START_WORDS = 500.0
-ARRAYS, WORDS = "lda_gibbs.npz", "vocabulary.json"
 
 
-class LdaGibbs:
+class LdaGibbs(WordModel):
     """p(word | topic) as `topics` (topics × words), the learnt prior `alpha` (topics) and the fixed dictionary."""
 
-    method: ClassVar[str] = "lda_gibbs"
-    documents: ClassVar[Literal["vectors", "tokens"]] = "tokens"
-
-    def __init__(self, topics: np.ndarray, alpha: np.ndarray, vocabulary: list[str]) -> None:
-        self.topics, self.alpha, self.vocabulary = topics, alpha, vocabulary
-        self._place = {word: n for n, word in enumerate(vocabulary)}
-
-    @property
-    def n_topics(self) -> int:
-        """Number of topics."""
-        return len(self.topics)
+    method = "lda_gibbs"
+    arrays = ("topics", "alpha")
+    topics: np.ndarray
+    alpha: np.ndarray
 
     @classmethod
     def fit(cls, documents: Sequence[Sequence[str]], k: int, seed: int, start: Self | None = None) -> Self:
@@ -62,13 +52,3 @@ class LdaGibbs:
     def weights(self, documents: Sequence[Sequence[str]]) -> np.ndarray:
         """p(topic | words), shape (n, n_topics), by a variational E-step from an even start; unknown words leave the prior."""
         return fold_in(self.topics.astype(np.float64), self.alpha, documents, self._place)
-
-    def save(self) -> dict[str, bytes]:
-        """Arrays as .npz, the dictionary as JSON."""
-        return {ARRAYS: arrays_to_bytes(topics=self.topics, alpha=self.alpha), WORDS: orjson.dumps(self.vocabulary)}
-
-    @classmethod
-    def load(cls, files: dict[str, bytes]) -> Self:
-        """The model that `save` wrote."""
-        held = arrays_from_bytes(files[ARRAYS])
-        return cls(held["topics"], held["alpha"], orjson.loads(files[WORDS]))

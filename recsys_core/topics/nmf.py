@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, Self
+from typing import Self
 
 import numpy as np
-import orjson
 from scipy.sparse import csr_matrix, diags
 from threadpoolctl import threadpool_limits
 
-from recsys_core.registry import arrays_from_bytes, arrays_to_bytes
-from recsys_core.topics.bag import counts, vocabulary
+from recsys_core.topics.bag import WordModel, counts, vocabulary
 
 MAX_ROUNDS = 150
 # Fitting ends when a round moves the topics by less than this share of their length.
@@ -19,24 +17,18 @@ TOLERANCE = 1e-4
 FOLD_IN_ROUNDS = 30
 # Rows solved together: what fits into a core's cache.
 BLOCK = 1024
-ARRAYS, WORDS = "nmf.npz", "vocabulary.json"
 
 
-class Nmf:
-    """Topics as non-negative unit rows over words; a document's weights are its parts in the topics that add up to it best."""
+class Nmf(WordModel):
+    """Topics as non-negative unit rows over words; a document's weights are its parts in the topics that add up to it best.
 
-    method: ClassVar[str] = "nmf"
-    documents: ClassVar[Literal["vectors", "tokens"]] = "tokens"
+    topics (k, words), and inverse document frequencies `idf` (words,), of the words of the fixed dictionary
+    """
 
-    def __init__(self, topics: np.ndarray, idf: np.ndarray, vocabulary: list[str]) -> None:
-        """topics (k, words) and inverse document frequencies (words,) of the words of `vocabulary`."""
-        self.topics, self.idf, self.vocabulary = topics, idf, vocabulary
-        self._place = {word: n for n, word in enumerate(vocabulary)}
-
-    @property
-    def n_topics(self) -> int:
-        """Number of topics."""
-        return len(self.topics)
+    method = "nmf"
+    arrays = ("topics", "idf")
+    topics: np.ndarray
+    idf: np.ndarray
 
     @classmethod
     def fit(cls, documents: Sequence[Sequence[str]], k: int, seed: int, start: Self | None = None) -> Self:
@@ -67,16 +59,6 @@ class Nmf:
         parts[parts.sum(axis=1) == 0] = 1.0
         found: np.ndarray = parts / parts.sum(axis=1, keepdims=True)
         return found
-
-    def save(self) -> dict[str, bytes]:
-        """Arrays as .npz, the vocabulary as JSON."""
-        return {ARRAYS: arrays_to_bytes(topics=self.topics, idf=self.idf), WORDS: orjson.dumps(self.vocabulary)}
-
-    @classmethod
-    def load(cls, files: dict[str, bytes]) -> Self:
-        """The model that `save` wrote."""
-        held = arrays_from_bytes(files[ARRAYS])
-        return cls(held["topics"], held["idf"], orjson.loads(files[WORDS]))
 
 
 def _tfidf(bags: csr_matrix, idf: np.ndarray) -> csr_matrix:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from recsys_core.topics import topic_model
-from recsys_core.topics.describe import keywords, npmi
+from recsys_core.topics.keywords import keywords, npmi
 from recsys_core.topics.kmeans import choose_k
 
 SEARCH_DOCUMENTS = 2_500

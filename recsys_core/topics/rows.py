@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from recsys_core.lake import canonical_json
-from recsys_core.topics import describe
+from recsys_core.topics import keywords
 from recsys_core.topics.corpus import Corpus
 from recsys_core.topics.lineage import NO_TOPIC, Before, Origin, trace, user_overlap
 from recsys_core.topics.spherical import unit
@@ -38,10 +38,10 @@ class Level:
     @classmethod
     def of(cls, data: Corpus, level: int, ids: np.ndarray, first: np.ndarray, weights: np.ndarray, old: Previous | None) -> Self:
         """The level with its words; topics that live on keep those that still tell what they are about."""
-        words = describe.keywords(data.words, weights)
+        words = keywords.keywords(data.words, weights)
         if held := {n: orjson.loads(old.rows[i]["keywords"]) for n, i in enumerate(ids.tolist()) if old and i in old.rows}:
-            words = settled(words, held, describe.keywords(data.words, weights, STILL_TELLING, coherent=False))
-        return cls(level, ids, first, weights, words, describe.npmi([*data.words, *data.reviews], words))
+            words = settled(words, held, keywords.keywords(data.words, weights, STILL_TELLING, coherent=False))
+        return cls(level, ids, first, weights, words, keywords.npmi([*data.words, *data.reviews], words))
 
 
 def settled(words: Sequence[Sequence[str]], before: Mapping[int, Sequence[str]], telling: Sequence[Sequence[str]]) -> list[list[str]]:

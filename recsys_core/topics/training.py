@@ -11,7 +11,7 @@ import numpy as np
 
 from recsys_core.lake import Lake, LakeError
 from recsys_core.registry import ModelVersion, register
-from recsys_core.topics import describe, number, quality, topic_model
+from recsys_core.topics import keywords, number, quality, topic_model
 from recsys_core.topics.corpus import Corpus
 from recsys_core.topics.hierarchy import hierarchy
 from recsys_core.topics.lineage import NO_TOPIC, Before, kept_share, new_ids, trace
@@ -214,8 +214,8 @@ def _compared(data: Corpus, seed: int, mine: np.ndarray, theirs: np.ndarray) -> 
     errors = []
     for labels in (mine[known], theirs[known]):
         _, place = np.unique(labels, return_inverse=True)
-        words = describe.keywords(documents, np.eye(int(place.max()) + 1)[place])
-        coherence = np.array(describe.npmi([*documents, *data.reviews], words))
+        words = keywords.keywords(documents, np.eye(int(place.max()) + 1)[place])
+        coherence = np.array(keywords.npmi([*documents, *data.reviews], words))
         errors.append(coherence.var() / len(coherence))
         found["npmi"].append(_r(float(coherence.mean())))
         found["topic_diversity"].append(_r(quality.topic_diversity(words)))

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import datetime as dt
 import gzip
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 from jobs import erase
 from jobs.__main__ import main
 from jobs.runner import ParameterError
-from recsys_core import registry
 from recsys_core.attempts import claim
 from recsys_core.erasure import landing, requests, rows
 from recsys_core.lake import FencedError, Lake, Stamp
@@ -29,18 +24,8 @@ from recsys_core.landing import Landing
 from recsys_core.parse import ParseJob, parsed_rows
 from recsys_core.privacy import user_key
 from recsys_core.tables import TABLES, Table
-from recsys_core.warehouse import NIGHT_TABLES
+from tests.forgotten import DAY, NOW, SALT, event, forget, hits, put
 from tests.shop import ONE_DAY, SECRET, Shop
-
-DAY = dt.date(2026, 3, 2)
-SALT = bytes(range(32))
-NOW = dt.datetime(2026, 5, 1, tzinfo=dt.UTC)
-
-
-def event(user: Any, **more: Any) -> str:
-    return json.dumps(
-        {"event_id": f"e-{user}-{len(more)}", "user_id": user, "item_id": "i1", "event_type": "view", "ts": f"{DAY}T10:00:00Z"} | more
-    )
 
 
 def sought(*ids: str) -> requests.Erased:
@@ -61,20 +46,6 @@ def blanked(root: Path, erased: requests.Erased, file: str) -> tuple[landing.Sca
     if found.spans:
         landing.blank(zone, found)
     return found, (root / file).read_bytes()
-
-
-def forget(shop: Shop, *given: Any, **more: Any) -> dict[str, Any]:
-    """The report of an erasure."""
-    runner = shop.runner()
-    runner.now, runner.settings.report = NOW, str(shop.root / "report")
-    return erase.forget(runner, *given, **more)
-
-
-def put(root: Path, file: str, data: bytes) -> str:
-    path = root / file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    return file
 
 
 # -- delivered files -------------------------------------------------------------------------------------------------------------------
@@ -285,259 +256,6 @@ def test_a_row_in_every_table_goes_and_the_one_beside_it_stays(tmp_path: Path) -
     assert "gone" not in json.dumps(report)
     assert (shop.lake / "_erasure" / "salt").stat().st_mode & 0o777 == 0o600
     assert forget(shop, again=True)["totals"]["lake_rows"] == 0
-
-
-def hits(root: Path, words: list[str]) -> list[str]:
-    """Files below a folder in which one of the words stands, packed, encoded or plain."""
-    wanted = [w.encode() for w in words]
-    return [
-        str(p)
-        for p in ([root] if root.is_file() else sorted(root.rglob("*")))
-        if p.is_file() and any(w in text for text in readings(p) for w in wanted)
-    ]
-
-
-def readings(path: Path) -> Iterator[bytes]:
-    data = path.read_bytes()
-    yield data
-    if data[:2] == b"\x1f\x8b":
-        yield gzip.decompress(data)
-    if data[:4] == b"PAR1":
-        found = pq.read_table(path)
-        yield repr(found.to_pydict()).encode()
-        if "raw_base64" in found.column_names:
-            yield b"\n".join(map(base64.b64decode, found["raw_base64"].to_pylist()))
-
-
-# -- a shop ----------------------------------------------------------------------------------------------------------------------------
-NIGHTS = [DAY, DAY + ONE_DAY]
-PEOPLE = [f"person-{n:02}-x7k3" for n in range(50)]
-FORGOTTEN, OTHERS = PEOPLE[0::2], PEOPLE[1::2]
-
-
-def marks(people: list[str]) -> list[str]:
-    """Words that only these people wrote, their ids, those of their devices and their keys."""
-    anonymous = [f"device-of-{p}" for p in people]
-    return [*people, *(f"wrote{p[7:9]}zq" for p in people), *(user_key(SECRET.encode(), i) for i in (*people, *anonymous))]
-
-
-def deliver(root: Path) -> None:
-    """Two nights of fifty people, of whom every one writes, asks, logs in, and sends something broken and something late."""
-    for n in range(30):
-        words = ("train", "puzzle", "kettle", "lamp", "chess", "tea")
-        item = {"item_id": f"i{n}", "title": f"{words[n % 6]} number {n}", "description": f"a {words[(n + 1) % 6]} for {words[n % 5]}"}
-        with (
-            (root / put(root, f"items/ds={DAY}/items.jsonl", b"")).open("a")
-            if n == 0
-            else (root / f"items/ds={DAY}/items.jsonl").open("a") as file
-        ):
-            file.write(json.dumps(item) + "\n")
-    for night, ds in enumerate(NIGHTS):
-        lines, packed, broken, logins = [], [], [], []
-        for p, person in enumerate(PEOPLE):
-            mark = f"wrote{person[7:9]}zq"
-            for e in range(6):
-                at = f"{ds}T{8 + e:02}:{p:02}:00Z"
-                more = {
-                    "event_id": f"e-{night}-{p}-{e}",
-                    "ts": at,
-                    "item_id": f"i{(p * 7 + e * 5 + night) % 30}",
-                    "session_id": f"s-{person}",
-                }
-                lines.append(event(person, **more))
-            packed.append(
-                event(
-                    person,
-                    event_id=f"r-{night}-{p}",
-                    event_type="review",
-                    rating=5,
-                    text=f"a lovely thing says {mark} to all",
-                    ts=f"{ds}T20:00:00Z",
-                )
-            )
-            packed.append(
-                event(person, event_id=f"q-{night}-{p}", event_type="search", query=f"lamp {mark}", ts=f"{ds}T20:01:00Z", colour=mark)
-            )
-            packed.append(event(f"device-of-{person}", event_id=f"d-{night}-{p}", ts=f"{ds}T07:00:00Z"))
-            if night:
-                packed.append(event(person, event_id=f"l-{p}", text=f"late but {mark} anyway here", ts=f"{DAY}T23:00:00Z"))
-                logins.append(json.dumps({"anonymous_id": f"device-of-{person}", "user_id": person}))
-            elif p < 4:
-                broken.append(event(person, rating=9, text=mark) if p % 2 else f'{{"user_id": "{person}", "text": "{mark}')
-        put(root, f"events/ds={ds}/web.jsonl", ("\n".join(lines) + "\n").encode())
-        put(root, f"events/ds={ds}/app.jsonl.gz", gzip.compress("\n".join(packed).encode()))
-        put(root, f"events/ds={ds}/.unfinished", "\n".join(lines[:30]).encode())
-        if broken:
-            put(root, f"events/ds={ds}/b.jsonl", "\n".join(broken).encode())
-            put(root, "_source.json", b'{"expected_reasons": ["rating_out_of_range", "json_truncated"]}')
-        put(root, f"identity/ds={ds}/logins.jsonl", "\n".join(logins).encode())
-    put(root, f"optout/ds={NIGHTS[1]}/o.jsonl", f'{{"user_id": "{FORGOTTEN[3]}"}}\n{{"user_id": "{OTHERS[3]}"}}\n'.encode())
-
-
-@pytest.fixture(scope="module")
-def built(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """The shop's two nights, built and published; tests work on copies."""
-    shop = Shop(tmp_path_factory.mktemp("people"))
-    deliver(shop.landing)
-    shop.runner().nights(NIGHTS[0], NIGHTS[1])
-    version = registry.ModelVersion("topics-x", "topics", str(DAY), str(DAY), str(NIGHTS[1] + ONE_DAY), {}, "f", "c")
-    registry.register(Lake(str(shop.lake)), version, {})
-    registry.register(
-        Lake(str(shop.lake)), dataclasses.replace(version, model_version="topics-old", train_from="2026-01-01", train_to="2026-01-31"), {}
-    )
-    return shop
-
-
-def lake_rows(shop: Shop, keys: set[str]) -> dict[str, list[str]]:
-    """Rows of all tables of the lake, those of some users left out, ledgers of files and vectors as well."""
-    lake, found = Lake(str(shop.lake)), {}
-    for name in (t.name for t in TABLES.values() if t.lake and t.name not in rows.BY_CONTENT):
-        for p in rows.partitions(lake, name):
-            found[p.path] = sorted(str(r) for r in lake.read(name, [p.ds], None, **p.parts).to_pylist() if r.get("user_key") not in keys)
-    return found
-
-
-def warehouse_rows(shop: Shop, keys: set[str]) -> dict[str, list[str]]:
-    """The same of the warehouse."""
-    with shop.open() as warehouse:
-        return {
-            f"{t} {ds}": sorted(str(r) for r in warehouse.read(t, ds).to_pylist() if r.get("user_key") not in keys)
-            for t in NIGHT_TABLES
-            if t != "landing_file"
-            for ds in NIGHTS
-        }
-
-
-KEYS = {m for m in marks(FORGOTTEN) if len(m) == 64}
-
-
-def state(shop: Shop) -> tuple[Any, Any, list[str]]:
-    """Everybody else's rows in the lake and in the warehouse, and the plan of the nights."""
-    return lake_rows(shop, KEYS), warehouse_rows(shop, KEYS), list(shop.runner().plan(NIGHTS[0], NIGHTS[1]))
-
-
-@pytest.fixture(scope="module")
-def before(built: Shop) -> tuple[Any, Any, list[str]]:
-    """The shop's, before anybody is forgotten."""
-    return state(built)
-
-
-def check_forgotten(shop: Shop, report: dict[str, Any], before: tuple[Any, Any, list[str]]) -> None:
-    """Nothing of the one half is left anywhere, and all of the other half."""
-    everywhere = [f for root in (shop.landing, shop.lake) for f in hits(root, marks(FORGOTTEN))]
-    assert everywhere == []
-    assert state(shop) == before
-    runner = shop.runner()
-    for ds in NIGHTS:
-        runner.run("publish", ds)
-    assert not any("generation" in line for line in shop.said)
-    assert [line for line in shop.said if "up to date" in line] == [f"{ds} publish: up to date" for ds in NIGHTS]
-    ledgers = {r["file"]: r for ds in NIGHTS for r in Lake(str(shop.lake)).read("landing_file", [ds]).to_pylist()}
-    zone = Landing(str(shop.landing))
-    assert {f: (r["sha256"], r["n_bytes"]) for f, r in ledgers.items() if r["kind"] != "items"} == {
-        f: (zone.sha256(f), zone.size(f)) for f, r in ledgers.items() if r["kind"] != "items"
-    }
-    assert all(r["n_objects"] == r["n_good"] + r["n_repaired"] + r["n_quarantined"] for r in ledgers.values())
-    assert ledgers[f"events/ds={DAY}/web.jsonl"]["n_objects"] == 300, "what was delivered"
-    assert report["models"] == ["topics-x"]
-    assert report["totals"]["unknown"] == 0
-    assert not any(w in json.dumps(report) for w in marks(PEOPLE))
-
-
-def test_half_of_fifty_are_forgotten_to_the_last_byte(built: Shop, before: tuple[Any, Any, list[str]], tmp_path: Path) -> None:
-    shop = built.copy(tmp_path, warehouse=True, landing=True)
-    for root in (shop.landing, shop.lake, shop.root):
-        assert len(hits(root, marks(FORGOTTEN))) > 5
-    assert not any("stale" in line for line in before[2])
-    again = {f: (shop.landing / f).read_bytes() for f in (f"events/ds={DAY}/app.jsonl.gz", f"identity/ds={NIGHTS[1]}/logins.jsonl")}
-    for who, name in ((FORGOTTEN[0], "a.html"), (OTHERS[0], "b.html")):
-        put(tmp_path, f"report/{name}", user_key(SECRET.encode(), who).encode())
-    report = forget(shop, FORGOTTEN, salt=SALT)
-    assert report["pages"] == ["a.html"]
-    check_forgotten(shop, report, before)
-    assert hits(tmp_path, marks(FORGOTTEN)) == []
-    assert report["totals"]["objects"] == sum(f["objects"] for f in report["landing"]) > 25 * 18
-    with shop.open() as warehouse:
-        asked = warehouse.read("erasure_request").to_pylist()
-        assert len(asked) == 25
-        assert all(r["completed_at"] and r["rows_removed"] > 20 and r["files_rewritten"] >= 5 for r in asked)
-        triggers = {r["trigger"] for r in warehouse.query("SELECT DISTINCT trigger FROM publication WHERE is_live").to_pylist()}
-    assert triggers == {"erasure"}
-
-    for file, data in again.items():  # delivered again, under other names
-        put(shop.landing, file.replace(str(DAY), str(NIGHTS[1])).replace("/app", "/copy").replace("/logins", "/copy"), data)
-    shop.runner().nights(NIGHTS[0], NIGHTS[1])
-    assert hits(shop.lake, marks(FORGOTTEN)) == hits(shop.root / "warehouse.duckdb", marks(FORGOTTEN)) == []
-    counted = {
-        r["file"].rpartition("/")[2]: json.loads(r["by_reason"]) for r in Lake(str(shop.lake)).read("landing_file", [NIGHTS[1]]).to_pylist()
-    }
-    assert counted["copy.jsonl.gz"]["erased"] == 25 * 3
-    assert len(hits(shop.landing, marks(FORGOTTEN))) == 2
-    plan = list(shop.runner().plan(NIGHTS[0], NIGHTS[1]))
-    assert forget(shop, again=True)["totals"]["objects"] == 25 * 4
-    assert hits(tmp_path, marks(FORGOTTEN)) == []
-    assert list(shop.runner().plan(NIGHTS[0], NIGHTS[1])) == plan
-    shop.runner().run("clean", NIGHTS[0], force=True)
-    assert not any("empty_source" in str(r) for r in Lake(str(shop.lake)).read("landing_file", [NIGHTS[0]]).to_pylist())
-
-
-CUTS = {
-    "in mid landing": (landing, "blank", 3),
-    "in mid lake": (rows.Sweep, "_rewrite", 7),
-    "before what is dead goes": (rows, "remove_dead", 1),
-    "in mid labels": (Lake, "relabel", 5),
-    "before the warehouse": (erase._Erasure, "_warehouse", 1),
-    "before the end": (requests, "note_pending", 2),
-}
-
-
-@pytest.mark.parametrize("cut", CUTS)
-def test_cut_off_anywhere_it_ends_the_same(
-    cut: str, built: Shop, before: tuple[Any, Any, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shop = built.copy(tmp_path, warehouse=True, landing=True)
-    where, name, call = CUTS[cut]
-    calls, real = [], getattr(where, name)
-
-    def cut_off(*args: Any, **more: Any) -> Any:
-        calls.append(1)
-        if len(calls) == call:
-            raise KeyboardInterrupt
-        return real(*args, **more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(where, name, cut_off)
-        if hasattr(erase, name):
-            patch.setattr(erase, name, cut_off)
-        with pytest.raises(KeyboardInterrupt):
-            forget(shop, FORGOTTEN, salt=SALT)
-    known = requests.requests(Lake(str(shop.lake)))
-    assert len(known) == 25
-    assert not any(r.completed_at for r in known.values() if cut != "before the end")
-    report = forget(shop, again=True) if call % 2 else forget(shop, FORGOTTEN)
-    check_forgotten(shop, report | {"totals": report["totals"] | {"unknown": 0}}, before)
-    assert all(r.completed_at and r.models == ("topics-x",) for r in requests.requests(Lake(str(shop.lake))).values())
-
-
-def test_postgres_keeps_no_byte(built: Shop, postgres_db: str, tmp_path: Path) -> None:
-    shop = dataclasses.replace(built.copy(tmp_path, landing=True), warehouse_url=postgres_db)
-    for ds in NIGHTS:
-        shop.runner().run("publish", ds)
-    with psycopg.connect(postgres_db, autocommit=True) as admin:
-        admin.execute("CHECKPOINT")
-        found = admin.execute("SHOW data_directory").fetchone()
-    data = Path(found[0] if found else "")
-    words = [m.encode() for m in marks(FORGOTTEN)]
-
-    def left() -> list[str]:
-        return [str(p) for p in data.rglob("*") if p.is_file() and any(w in p.read_bytes() for w in words)]
-
-    assert left()
-    before = state(shop)
-    report = forget(shop, FORGOTTEN, salt=SALT)
-    check_forgotten(shop, report, before)
-    assert left() == []
-    assert report["totals"]["warehouse_rows"] > 100
 
 
 # -- the command -----------------------------------------------------------------------------------------------------------------------

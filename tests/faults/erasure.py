@@ -12,7 +12,7 @@ import psycopg
 
 from recsys_core import registry
 from recsys_core.lake import Lake
-from tests import test_erasure as planted
+from tests import forgotten as planted
 from tests.faults.stand import Place
 from tests.shop import Shop
 
@@ -33,7 +33,7 @@ def trial(n: int, rng: random.Random, place: Place) -> dict[str, Any]:
         shop = replace(shop, warehouse_url=place.stand.database())
         for ds in planted.NIGHTS:
             shop.runner().run("publish", ds)
-    before = _rows_and_plan(shop)
+    before = planted.state(shop)
     marks = planted.marks(planted.FORGOTTEN)
     found_before = len(planted.hits(shop.root, marks))
     again = f"events/ds={planted.DAY}/app.jsonl.gz"
@@ -52,11 +52,6 @@ def trial(n: int, rng: random.Random, place: Place) -> dict[str, Any]:
         "objects": report["totals"]["objects"],
         "rows": report["totals"]["lake_rows"] + report["totals"]["warehouse_rows"],
     }
-
-
-def _rows_and_plan(shop: Shop) -> tuple[Any, Any, list[str]]:
-    plan = list(shop.runner().plan(planted.NIGHTS[0], planted.NIGHTS[-1]))
-    return planted.lake_rows(shop, planted.KEYS), planted.warehouse_rows(shop, planted.KEYS), plan
 
 
 def _in_server(url: str, marks: list[str]) -> list[str]:

@@ -108,7 +108,7 @@ PROMISES: dict[str, Promise] = {
         "erasure",
         full=4,  # on DuckDB and PostgreSQL in turn
         short=(),
-        elsewhere="tests/test_erasure.py",
+        elsewhere="tests/test_erasure_shop.py",
     ),
     "roles": Promise(
         "A reader of the PostgreSQL warehouse gets the six questions answered and is refused all else: more than 40 statements, one by "

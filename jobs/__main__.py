@@ -59,7 +59,11 @@ def _job_command(name: str, job: Job) -> click.Command:
             continue
         kind, text = click_type(parameter.annotation)
         shown = "" if parameter.default in (None, inspect.Parameter.empty) else f" [default {parameter.default}]"
-        command.params.append(click.Option([f"--{parameter.name.replace('_', '-')}"], type=kind, help=text + shown))
+        names = [f"--{parameter.name.replace('_', '-')}"]
+        if kind is click.BOOL:
+            command.params.append(click.Option(names, is_flag=True, help=text))
+        else:
+            command.params.append(click.Option(names, type=kind, help=text + shown))
     command.params += [force_option(), trigger_option()]
     if name in NIGHTLY:
         command.params.append(current_models_option())

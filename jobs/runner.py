@@ -249,9 +249,13 @@ class Runner:
         """
         found, missing = self.look_back(job, table, ds, under, back)
         if missing:
+            first, last = missing[0].isoformat(), missing[-1].isoformat()
+            # Nights are embedded in the space of their own topics; a training sees to those of its own.
+            training = job in TRAINING and table == "text_embedding"
+            remedy = f"fit_encoder --ds {ds.isoformat()}" if training else f"nights --from {first} --to {last}"
             raise NotBuiltError(
                 f"{job} of {ds.isoformat()} needs {table} of {listed([d.isoformat() for d in missing])}, landed but not built: "
-                f"run `python -m jobs nights --from {missing[0].isoformat()} --to {missing[-1].isoformat()}` first"
+                f"run `python -m jobs {remedy}` first"
             )
         return found
 

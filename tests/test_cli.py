@@ -63,6 +63,18 @@ def test_help_lists_every_command_in_pipeline_order_with_one_line_each() -> None
     assert call().exit_code == 2  # no command is wrong usage
 
 
+def test_a_job_s_switches_take_no_value() -> None:
+    found = {
+        (name, p.opts[0])
+        for name in JOBS
+        if (command := Commands().get_command(click.Context(main), name))
+        for p in command.params
+        if isinstance(p, click.Option) and p.is_flag
+    }
+    assert found >= {("promote", "--accept-churn"), ("promote", "--accept-worse"), ("fit_topics", "--cold"), ("fit_encoder", "--refit")}
+    assert ("embed", "--embed-behaviour-text") in found
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_of_every_command_lists_every_parameter_with_a_text(name: str) -> None:
     result = call(name, "--help")

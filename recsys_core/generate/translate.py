@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from recsys_core.encoders.glosses import _dictionary, _senses, english
-from recsys_core.texts import HAN, _segmenter
+from recsys_core.encoders.glosses import dictionary, english, senses_of
+from recsys_core.texts import HAN, segmenter
 
 # A longer gloss is an explanation.
 MAX_WORDS = 3
@@ -35,10 +35,10 @@ def translated(word: str, lang: str) -> str:
 @cache
 def _chinese() -> dict[str, str]:
     """English sense → the most frequent Chinese word, by jieba's counts, that has it as its first or second; ties go to the lower word."""
-    frequency, best = _segmenter().FREQ, dict[str, tuple[float, str]]()
-    for word, entries in _dictionary().items():
+    frequency, best = segmenter().FREQ, dict[str, tuple[float, str]]()
+    for word, entries in dictionary().items():
         for is_name, written in entries:
-            for place, sense in enumerate(() if is_name else _senses(written)[:2]):
+            for place, sense in enumerate(() if is_name else senses_of(written)[:2]):
                 rank = (-(frequency.get(word, 0) + 1) * _SECOND**place, word)
                 best[sense.lower()] = min(rank, best.get(sense.lower(), rank))
     return {sense: word for sense, (_, word) in best.items()}

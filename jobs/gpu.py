@@ -15,6 +15,7 @@ from jobs.as_of import end_of
 from recsys_core import registry
 from recsys_core.lake import STAGING, LakeError, digest
 from recsys_core.tables import TABLES
+from recsys_core.texts import language
 
 if TYPE_CHECKING:
     from jobs.runner import Night, Runner
@@ -144,7 +145,7 @@ def _texts(night: Night, *more_kinds: str) -> dict[str, str]:
 def _new_texts(night: Night, embed_behaviour_text: bool) -> tuple[dict[str, str], pa.Table]:
     """(hash → text of what has no vector yet, the vectors that the night wrote before); the share that is known already is said."""
     lake, space = night.lake, _space(night)
-    texts = _texts(night, *(["behaviour"] if embed_behaviour_text else []))
+    texts = _texts(night, *(["behaviour"] if embed_behaviour_text else [])) | _terms(night)
     built = lake.nights("text_embedding", embedding_space=space)
     elsewhere = lake.read("text_embedding", [d for d in built if d != night.ds], ["text_hash"], embedding_space=space)
     own = lake.read("text_embedding", [d for d in built if d == night.ds], embedding_space=space)
@@ -153,6 +154,12 @@ def _new_texts(night: Night, embed_behaviour_text: bool) -> tuple[dict[str, str]
     hit = 1 - len(new) / len(texts) if texts else 1.0
     night.runner.say(f"{night.ds.isoformat()} embed: {len(texts):,} distinct texts, {len(new):,} of them new ({hit:.1%} known)")
     return new, own
+
+
+def _terms(night: Night) -> dict[str, str]:
+    """Hash → term, of those in which users declared interests and mutes."""
+    rows = night.read("declared_interest", 1, ["text_hash", "term"]).drop_null()
+    return dict(sorted(zip(rows["text_hash"].to_pylist(), rows["term"].to_pylist(), strict=True)))
 
 
 def _encoded(night: Night, texts: Mapping[str, str], device: str) -> tuple[pa.Table, str]:
@@ -205,6 +212,7 @@ def assign_topics(night: Night) -> None:
     texts = texts.filter(pa.array(np.append([True] * min(len(ids), 1), ids[1:] != ids[:-1]).astype(bool)))
     items = assign.item_topic(texts["item_id"].to_pylist(), _documents(night, topics, texts), topics, night.ds, version.model_version)
     night.write("item_topic", items)
+    night.write("declared_topic", _declared_topics(night, topics, version.model_version))
 
     # A search that led to an item is among the item's events already.
     asked = night.read("user_text", columns=["user_key", "kind", "item_id", "text_hash", "text", "lang", "n_events"])
@@ -219,6 +227,21 @@ def assign_topics(night: Night) -> None:
         night.scan("user_item_day"), spark.createDataFrame(items), spark.createDataFrame(queries), night.ds, version.model_version
     )
     night.write("user_topic_day", rows)
+
+
+def _declared_topics(night: Night, topics: Topics, model_version: str) -> pa.Table:
+    """Rows of declared_topic."""
+    from recsys_core.declared import declared_topics
+    from recsys_core.topics import MICRO
+
+    terms = _terms(night)
+    said = pa.table({"text_hash": [*terms], "text": [*terms.values()], "lang": [language(t) for t in terms.values()]})
+    of_term: dict[str, dict[int, float]] = {t: {} for t in terms.values()}
+    if terms:
+        row, topic, micro, _ = topics.assign(_documents(night, topics, said))
+        for term, topic_id, weight in zip(said["text"].take(pa.array(row)).to_pylist(), topic.tolist(), micro.tolist(), strict=True):
+            of_term[term][topic_id] = weight / MICRO
+    return declared_topics(night.ds, night.read("declared_interest", 1), of_term, set(topics.ids.tolist()), model_version)
 
 
 def _documents(night: Night, topics: Topics, texts: pa.Table) -> Any:

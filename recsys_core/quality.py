@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from recsys_core.lake import canonical_json
+from recsys_core.landing import USER_KINDS
 from recsys_core.parse.rules import RULES
 from recsys_core.tables import TABLES
 
@@ -35,7 +36,7 @@ CATALOGUE_KINDS = ("items", "categories")
 class FileLedger:
     """What became of one delivered file, in objects; objects_in = good + repaired + quarantined unless the file is refused.
 
-    kind        events, items, categories, identity or optout
+    kind        events, or one of HISTORY_KINDS
     partition   the day it was delivered
     reason      a code of RULES: why nothing of the file is used; None for a file that is
     expected    whether the night is not to be published without it
@@ -162,7 +163,7 @@ def quality_rows(run_id: str, tonight: Night, history: Sequence[Night], block_on
         _compared(checks, tonight, history, "block" if block_on_history and big else "warn")
     for name in ("objects", "good", "repaired", "quarantined", "other_nights"):
         checks.add("event_clean", "objects_in" if name == "objects" else name, "warn", tonight.total(name, "events"))
-    for table, kinds in (("event_clean", ("events", "identity", "optout")), ("item", CATALOGUE_KINDS)):
+    for table, kinds in (("event_clean", ("events", *USER_KINDS)), ("item", CATALOGUE_KINDS)):
         for code, n in sorted(tonight.codes(*kinds).items()):
             # A code of the source's own is a repair: it stands in a line that was accepted.
             verdict = RULES.get(code, ("repaired",))[0]
@@ -178,7 +179,7 @@ def _balance(checks: _Checks, tonight: Night) -> None:
 
 def _files(checks: _Checks, tonight: Night) -> None:
     """Refused files: one line for those that block, then one for each file by name."""
-    for table, kinds in (("event_clean", ("events", "identity", "optout")), ("item", CATALOGUE_KINDS)):
+    for table, kinds in (("event_clean", ("events", *USER_KINDS)), ("item", CATALOGUE_KINDS)):
         refused = [r for r in tonight.of(*kinds) if r["reason"]]
         lost = [r for r in refused if r["expected"] and r["reason"] not in HARMLESS]
         if table == "event_clean":

@@ -65,7 +65,7 @@ def readings(path: Path) -> Iterator[bytes]:
         found = pq.read_table(path)
         yield repr(found.to_pydict()).encode()
         if "raw_base64" in found.column_names:
-            yield b"\n".join(map(base64.b64decode, found["raw_base64"].to_pylist()))
+            yield b"\n".join(map(base64.b64decode, found["raw_base64"].drop_null().to_pylist()))
 
 
 NIGHTS = [DAY, DAY + ONE_DAY]
@@ -129,6 +129,8 @@ def deliver(root: Path) -> None:
             put(root, f"events/ds={ds}/b.jsonl", "\n".join(broken).encode())
             put(root, "_source.json", b'{"expected_reasons": ["rating_out_of_range", "json_truncated"]}')
         put(root, f"identity/ds={ds}/logins.jsonl", "\n".join(logins).encode())
+    wanted = [json.dumps({"user_id": person, "term": f"lamps for {person}"}) for person in (*FORGOTTEN[:9], *OTHERS[:9])]
+    put(root, f"declared/ds={NIGHTS[0]}/d.jsonl", "\n".join(wanted).encode())
     put(root, f"optout/ds={NIGHTS[1]}/o.jsonl", f'{{"user_id": "{FORGOTTEN[3]}"}}\n{{"user_id": "{OTHERS[3]}"}}\n'.encode())
 
 

@@ -293,6 +293,7 @@ def test_a_user_is_known_by_a_key_a_stitched_id_and_may_opt_out(runner: Callable
     land(tmp_path, {DAY: {"a.jsonl": ['{"anonymous_id": "cookie", "user_id": "u1"}', '{"anonymous_id": "x"}']}}, "identity")
     land(tmp_path, {before: {"a.jsonl": ['{"user_id": "gone"}', '{"user_id": "back"}']}}, "optout")
     land(tmp_path, {DAY: {"a.jsonl": ['{"user_id": "back", "opted_out": false}']}}, "optout")
+    land(tmp_path, {DAY: {"a.jsonl": ['{"user_id": "cookie", "term": "tea"}', '{"user_id": "gone", "term": "tea"}', "{}"]}}, "declared")
     made = runner(key_id="k7")
     for ds in (before, DAY):
         made.run("clean", ds)
@@ -310,7 +311,9 @@ def test_a_user_is_known_by_a_key_a_stitched_id_and_may_opt_out(runner: Callable
     found = report(made)
     assert (found["objects_in"], found["good"], found["repaired"], found["quarantined"]) == (9, 4, 5, 0)
     assert found["by_reason"] == {"opted_out": 3, "stitched": 2}
-    assert [(r["file"].split("/")[0], r["reason"]) for r in read(made, "event_quarantine")] == [("identity", "no_user")]
+    refused = [(r["file"].split("/")[0], r["reason"]) for r in read(made, "event_quarantine")]
+    assert refused == [("declared", "no_user"), ("identity", "no_user")]
+    assert [(r["user_key"], r["declared"], r["stance"]) for r in read(made, "declared_interest")] == [(key["u1"], "term:tea", "interest")]
     everything = b"".join(p.read_bytes() for p in (tmp_path / "lake").rglob("*.parquet") if "id_map" not in str(p))
     assert b"gone" not in everything
     assert (tmp_path / "lake" / "id_map").stat().st_mode & 0o077 == 0

@@ -26,6 +26,8 @@ _BY_KEY = "user_key"
 TRAINED_ON = ("user_item_day", "user_text")
 # Tables without user_key whose rows people stand behind all the same; every other one is in WITHOUT_PEOPLE.
 OF_TEXTS = ("text_entity", "text_label")
+# Whose texts have vectors.
+HOLDERS = ("item_text", "user_text", "declared_interest")
 BY_CONTENT = ("event_quarantine", "text_embedding", *OF_TEXTS, "landing_file")
 WITHOUT_PEOPLE = frozenset(
     (
@@ -190,7 +192,7 @@ class Sweep:
         """Remove the vectors of texts that no night has any more."""
         held = [self._read(p, ["text_hash"])["text_hash"] for p in partitions(self.lake, "text_embedding")]
         orphans = pc.unique(pa.chunked_array([c for h in held for c in h.chunks], pa.string()))
-        for p in (p for table in ("item_text", "user_text") for p in partitions(self.lake, table)):
+        for p in (p for table in HOLDERS for p in partitions(self.lake, table)):
             if not len(orphans):
                 return
             orphans = orphans.filter(pc.invert(pc.is_in(orphans, self._read(p, ["text_hash"])["text_hash"].combine_chunks())))

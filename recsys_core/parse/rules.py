@@ -41,6 +41,7 @@ RULES: dict[str, tuple[Verdict, str]] = {
     "opted_out": ("repaired", "an event of a user who opted out: counted, and nothing of it kept"),
     "erased": ("repaired", "of somebody who asked to be forgotten: counted, and nothing of it kept"),
     "stitched": ("repaired", "an anonymous id replaced by the user it was known to belong to on that night"),
+    "bad_stance": ("quarantined", "a declared stance that is none of interest, mute and withdrawn"),
     # ids and kinds
     "missing_required": ("quarantined", "a required field is missing or empty"),
     "no_user": ("quarantined", "no user: missing, empty, null, undefined, none, nan or 0"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pyarrow as pa
@@ -32,13 +33,16 @@ def clean(
     """Accepted events, refused lines, the catalogue and the ledger, from the landing partitions of the day before to three days after."""
     from recsys_core.bots import BotRule
     from recsys_core.catalogue import catalogue_as_of
+    from recsys_core.declared import declared_as_of, declared_rows
     from recsys_core.erasure import erased
     from recsys_core.events_of_night import cleaned, parsed, rows_of
     from recsys_core.identity import identities_as_of
+    from recsys_core.privacy import user_key
     from recsys_core.quality import landing_file_rows
 
-    landing, source = night.landing, night.landing.source()
-    delivery, known = landing.delivery(night.ds), identities_as_of(landing, night.ds, erased(night.lake))
+    landing, source, forgotten = night.landing, night.landing.source(), erased(night.lake)
+    delivery, known = landing.delivery(night.ds), identities_as_of(landing, night.ds, forgotten)
+    declared, secret = declared_as_of(landing, night.ds, known, forgotten), night.settings.secret()
     job = parse_job(night, delivery, known, daily_cap)
     if job.known_cutoff and job.known_cutoff < (end := end_of(night.ds, night.settings)):
         raise ParameterError(f"{night.ds} was not over at the known cutoff {job.known_cutoff.isoformat()}: it ended at {end.isoformat()}")
@@ -50,12 +54,16 @@ def clean(
         found = cleaned(rows, parsed_files, job, BotRule(min_events=bot_min_events), night.settings.key_id, night.stamp.run_id)
         accepted = night.write("event_clean", found.events)
         n_refused = sum(f.quarantined for f in found.files)
-        night.write("event_quarantine", _quarantined(night, found.quarantine, n_refused, catalogue.quarantine + known.quarantine))
+        night.write(
+            "event_quarantine",
+            _quarantined(night, found.quarantine, n_refused, catalogue.quarantine + known.quarantine + declared.quarantine),
+        )
         night.write("id_map", _few(found.users, found.n_users))
         night.write("open_session", _few(found.open_sessions, found.n_before))
         found.close()
     finally:
         lake.remove(staging)
+    night.write("declared_interest", declared_rows(declared, night.ds, partial(user_key, secret)))
     night.write("item", catalogue.items)
     night.write("category", catalogue.categories)
     if accepted.rows != found.n_events and found.files:  # events were lost on the way: the balance must show it
@@ -67,7 +75,7 @@ def clean(
             f.sha256, f.n_bytes = landing.sha256(f.file), landing.size(f.file)
     if (n := catalogue.warnings["ids_differ_in_case"]) and catalogue.files:
         catalogue.files[0].fields["note:ids_differ_in_case"] += n
-    files += [*catalogue.files, *known.files]
+    files += [*catalogue.files, *known.files, *declared.files]
     night.write("landing_file", landing_file_rows(night.ds, files, source["expected_reasons"]))
     reopened = sorted({d for f in found.files for n in f.fields if n.startswith("night:") and (d := n[6:]) < night.ds.isoformat()})
     if reopened:
@@ -132,8 +140,8 @@ def ledger_line(night: Night) -> dict[str, Any]:
 
 
 def aggregate(night: Night) -> None:
-    """Counts per user, item and event type; how texts of events sound; sessions."""
-    from recsys_core.aggregate import persons, sessions, user_item_day
+    """Counts per user and item, by event type and by context; how texts of events sound; sessions."""
+    from recsys_core.aggregate import persons, sessions, user_item_context_day, user_item_day
 
     events = persons(night.scan("event_clean"))
     heard = _heard(night, events)
@@ -142,6 +150,7 @@ def aggregate(night: Night) -> None:
     verdicts = not isinstance(heard, pa.Table) or heard["item_id"].null_count < heard.num_rows
     said = night.lake.scan(night.spark, "text_sentiment", [night.ds]) if verdicts else None
     night.write("user_item_day", user_item_day(night.ds, events, said))
+    night.write("user_item_context_day", user_item_context_day(night.ds, events))
     night.write("session", sessions(night.ds, events, night.scan("open_session")))
 
 

@@ -107,6 +107,13 @@ def user_item_day(ds: dt.date, events: DataFrame, said: DataFrame | None) -> Dat
     return rows.withColumns({"ds": F.lit(ds), "sentiment": F.round(sentiment, 6)}).select(*TABLES["user_item_day"].names)
 
 
+def user_item_context_day(ds: dt.date, events: DataFrame) -> DataFrame:
+    """Rows of user_item_context_day: the events of a user with an item, by part of the day and device ('' where none is told)."""
+    told = events.where("item_id IS NOT NULL").withColumns({"ds": F.lit(ds), "device": F.coalesce("device", F.lit(""))})
+    counted = told.groupBy("ds", "user_key", "item_id", "daypart", "device").agg(F.count(F.lit(1)).alias("n_events"))
+    return counted.select(*TABLES["user_item_context_day"].names)
+
+
 def persons(events: DataFrame) -> DataFrame:
     """The events of event_clean that facts are made of: those of bots are left out, so that no person's rows depend on them."""
     return events.where(~F.array_contains("repairs", "bot"))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Literal
+
+from recsys_core import toml_file
 
 Signal = Literal["explicit", "implicit", "generated"]
 
@@ -82,6 +80,16 @@ class Weights:
     base: Mapping[str, float]
     decay: Mapping[str, float]
 
+    @property
+    def cap(self) -> float:
+        """What an item counts for on one night at most, on either side: one whole funnel, or a single event that weighs more.
+
+        >>> DEFAULT_WEIGHTS.cap
+        12.0
+        """
+        funnel = ("view", "click", "search", "add_to_cart", "purchase")
+        return max(sum(self.base[t] for t in funnel), *map(abs, self.base.values()))
+
     def by_decay(self) -> dict[float, dict[str, float]]:
         """Decay → weights of the types that have it, both in the order of COUNTED_TYPES: types that fade alike are summed before they fade.
 
@@ -121,14 +129,11 @@ def overridden(text: str, name: str) -> Weights:
     8.0
     """
     try:
-        given = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # tomllib passes on what int() says to thousands of digits
-        said = re.fullmatch(r"(.*) \(at line (\d+), (column \d+)\)", str(error), re.DOTALL)
-        what, line = (f"{said[1]} at {said[3]}", int(said[2])) if said else (str(error), _first_wrong(text))
-        raise OverrideError(f"{name}, line {line}: not TOML: {what}; write [purchase], and below it decay = 1.0") from error
+        given = toml_file.loaded(text, name, "write [purchase], and below it decay = 1.0")
+    except toml_file.TomlError as error:
+        raise OverrideError(str(error)) from error
     if faults := list(_faults(given)):
-        lines = _lines(text)
-        raise OverrideError("\n".join(f"{name}, line {n}: {said}" for n, said in sorted((lines[path], said) for path, said in faults)))
+        raise OverrideError(toml_file.said(faults, text, name))
     own = {n: {k: float(v) + 0.0 for k, v in table.items()} for n, table in given.items()}  # + 0.0: −0 is 0
     base = {n: own.get(n, {}).get("base_weight", shipped) for n, shipped in DEFAULT_WEIGHTS.base.items()}
     decay = {n: own.get(n, {}).get("decay", shipped) for n, shipped in DEFAULT_WEIGHTS.decay.items()}
@@ -142,7 +147,7 @@ def _faults(given: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
     """(path of a key, what is wrong with it and what to write instead)"""
     for name, table in given.items():
         if name not in _COUNTED:
-            yield (name,), f"no event type is named {name!r}; {_nearest(name, COUNTED_TYPES)}"
+            yield (name,), f"no event type is named {name!r}; {toml_file.nearest(name, COUNTED_TYPES)}"
         elif not isinstance(table, dict):
             yield (name,), f"{name} is not a table; write [{name}], and below it base_weight = {_COUNTED[name].base_weight:g}"
         else:
@@ -150,7 +155,7 @@ def _faults(given: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
                 if key in ("signal", "polarity"):
                     yield (name, key), f"[{name}] {key} is part of the facts and stays; a site sets {' and '.join(_KEYS)}"
                 elif key not in _KEYS:
-                    yield (name, key), f"[{name}] has no key {key!r}; {_nearest(key, _KEYS)}"
+                    yield (name, key), f"[{name}] has no key {key!r}; {toml_file.nearest(key, _KEYS)}"
                 elif wanted := _wanted(_COUNTED[name], key, value):
                     yield (name, key), f"[{name}] {key} is {json.dumps(value, default=str)[:60]}; give {wanted}"
 
@@ -164,67 +169,6 @@ def _wanted(of: EventType, key: str, value: Any) -> str | None:
         return None
     bounds, side = (f"0 to {MAX_WEIGHT}", "for") if of.polarity > 0 else (f"-{MAX_WEIGHT} to 0", "against")
     return f"a number from {bounds}, like {of.base_weight:g}: {of.name} speaks {side} an item"
-
-
-def _nearest(name: str, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(re.sub(r"[\s-]+", "_", name.strip().lower()), known, 1)
-    return f"{f'did you mean {near[0]}? ' if near else ''}there are {', '.join(known)}"
-
-
-def _statements(text: str) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """(first line, what it says) of each TOML statement, its own values alone; None for one that does not end.
-
-    tomllib keeps no lines. Lines are read until they parse: a string or an array over several lines does not before its end.
-    """
-    held: list[str] = []
-    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
-        held.append(line)
-        try:
-            parsed = tomllib.loads("\n".join(held))
-        except (ValueError, RecursionError):
-            continue
-        yield number - len(held) + 1, parsed
-        held.clear()
-    if held:
-        yield number - len(held) + 1, None
-
-
-def _first_wrong(text: str) -> int:
-    """The first line of the statement with which `text` stops being TOML: it does not end, or it says a thing again."""
-    starts = [line for line, _ in _statements(text)]
-    lines = text.replace("\r\n", "\n").split("\n")
-    return next(n for n, following in pairwise([*starts, len(lines) + 1]) if not _parses("\n".join(lines[: following - 1])))
-
-
-def _parses(text: str) -> bool:
-    try:
-        tomllib.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _lines(text: str) -> dict[tuple[str, ...], int]:
-    """Path of each table and of each key in one → the line that first names it; `text` is TOML."""
-    found: dict[tuple[str, ...], int] = {}
-    lines = text.split("\n")
-    table: tuple[str, ...] = ()
-    for number, said in _statements(text):
-        paths = list(_paths(said or {}))
-        if lines[number - 1].lstrip().startswith("["):  # the header of a table: its path alone
-            table = paths[-1]
-        else:
-            paths = [table + path for path in paths]
-        for path in paths:
-            found.setdefault(path, number)
-    return found
-
-
-def _paths(said: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    for key, value in said.items():
-        yield (key,)
-        if isinstance(value, dict):
-            yield from ((key, *path) for path in _paths(value))
 
 
 # -- the generated page ------------------------------------------------------------------------------------------------------------
@@ -241,9 +185,12 @@ where it is good and 1 + 2s times where it is bad. A review with a rating is wei
 Facts count events by type and know no weight (behaviour told in words, `user_text`, goes by the weights above on every site). What looks
 back weighs them:
 
-- `user_interest`: score = Σ over nights and types of base weight · mass · 2^(−nights / (half-life · decay)), with a half-life of 1, 7 or
-  90 days and a window of 90 nights. The evidence is the same sum for single items; `user_profile.vector` is made of item vectors with the
-  90-day sum.
+- `user_interest`: score = Σ over nights and types of base weight · mass · 2^(−(nights / days + events / 100) / decay), with a half-life of
+  1, 7 or 90 days, and of 100 events of the user besides, counted back from the user's last night with events, over 90 nights up to it.
+  What an item counts for on a night is Σ base weight · count, of views times f(dwell) = 2·m / (m + 30) for m seconds a view (1 where none
+  are told), and at most one whole funnel on either side: view, click, search, cart and purchase together, {cap:g} as above. After the last
+  night with events all of a user fades alike, by days. The evidence is the same sum for single items; `user_profile.vector` is made of
+  item vectors with the 90-day sum.
 - `user_topn`, `eval_metric`: what a user did with an item on a night speaks for it when Σ base weight · count is above 0. Lists let
   profiles fade by interactions, not by nights: decay does not enter.
 
@@ -257,7 +204,7 @@ base_weight = 0.5
 
 [purchase]
 base_weight = 8.0
-decay = 2.0        # fades half as fast: its half-lives are 2, 14 and 180 days
+decay = 2.0        # fades half as fast: its half-lives are 2, 14 and 180 days, and 200 events
 
 [low_rated]
 base_weight = -10.0
@@ -269,7 +216,7 @@ file gives it a decay of its own: were it to fade faster, an old low rating woul
 `review`. Who raises `rating` or `review` should lower `low_rated` and `panned` as well. Signal and polarity are part of the facts and
 cannot be changed. A file with a fault stops every command before it starts, and each fault is named with its line.
 
-A changed file makes `profile`, `recommend` and `evaluate` stale, with what follows from them, and no fact: `python -m jobs plan` lists the
+A changed file makes `profile`, `expand`, `recommend` and `evaluate` stale, with what follows, and no fact: `python -m jobs plan` lists the
 nights, `python -m jobs nights` builds them again. Comments, order and values equal to those above change nothing.
 """
 
@@ -283,4 +230,4 @@ def markdown() -> str:
         )
         for t in _COUNTED.values()
     ]
-    return _PAGE.format(table="\n".join(rows), low=LOW_RATING, weight=MAX_WEIGHT, decay=MAX_DECAY)
+    return _PAGE.format(table="\n".join(rows), low=LOW_RATING, weight=MAX_WEIGHT, decay=MAX_DECAY, cap=DEFAULT_WEIGHTS.cap)

@@ -210,17 +210,17 @@ def test_other_weights_make_those_jobs_stale_that_weigh(tmp_path: Path) -> None:
     changed = {}
     for text in ("[view]\nbase_weight = 2", "[view]\ndecay = 2", "[low_rated]\nbase_weight = -7"):
         found = stamps(Runner(settings(tmp_path, text)))
-        assert {job for job in NIGHTLY if found[job] != before[job]} == {"profile", "recommend", "evaluate"}, text
+        assert {job for job in NIGHTLY if found[job] != before[job]} == {"profile", "expand", "recommend", "evaluate"}, text
         changed[text] = found["profile"]
     assert len(set(changed.values())) == 3
 
 
 def test_who_weighs_without_declaring_it_is_stopped(tmp_path: Path) -> None:
     made = Runner(settings(tmp_path))
-    night = Night(made, "expand", D, None, Stamp("r", "h"), {})
-    with pytest.raises(LakeError, match="job expand does not declare the setting event_types"):
+    night = Night(made, "annotate", D, None, Stamp("r", "h"), {})
+    with pytest.raises(LakeError, match="job annotate does not declare the setting event_types"):
         _ = night.event_types
-    assert {job for job, spec in JOBS.items() if "event_types" in spec.settings} == {"profile", "recommend", "evaluate"}
+    assert {job for job, spec in JOBS.items() if "event_types" in spec.settings} == {"profile", "expand", "recommend", "evaluate"}
 
 
 def count(night: Night) -> None:

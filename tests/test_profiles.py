@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
-from typing import Any
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +15,18 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from recsys_core import profiles
+from recsys_core.declared import Stances
 from recsys_core.events import DEFAULT_WEIGHTS, Weights, overridden, type_weights
+from recsys_core.generate import Prompt
 from recsys_core.lake import checksum, conform
+from recsys_core.profiles import spread, users
+from recsys_core.profiles.interests import NOBODY, Scores
+from recsys_core.profiles.items import item_parts
 from recsys_core.tables import TABLES
 
 D = dt.date(2026, 3, 10)
 W = type_weights()
+SESSION = pa.schema([("ds", pa.date32()), ("user_key", pa.string()), ("n_events", pa.int64())])
 
 
 def ago(nights: int) -> dt.date:
@@ -59,19 +67,57 @@ def topic_of(nights_ago: int, item: str, topic: int, p: float) -> dict[str, Any]
     return {"ds": ago(nights_ago), "item_id": item, "topic_id": topic, "weight": p, "rank": 1, "model_version": "m"}
 
 
-def frame(spark: SparkSession, table: str, rows: list[dict[str, Any]]) -> DataFrame:
-    return spark.createDataFrame(pa.Table.from_pylist(rows, schema=TABLES[table].arrow_schema()))
+def visits(rows: list[dict[str, Any]], n_events: int = 0) -> list[dict[str, Any]]:
+    """Rows of session, one for each user and night of `rows`, of so many events: with 0 of them only days let anything fade."""
+    nights = sorted({(r["user_key"], r["ds"]) for r in rows})
+    start = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    return [
+        {"ds": ds, "session_id": f"{user}{ds}", "user_key": user, "carry_id": "", "start_ts": start, "end_ts": start}
+        | {"n_events": n_events, "n_items": 0}
+        for user, ds in nights
+    ]
 
 
-# -- scores, all cases in one action -----------------------------------------------------------------------------------------------
+def table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema=TABLES[name].arrow_schema())
+
+
+def met(items: list[dict[str, Any]], topics: list[dict[str, Any]]) -> pa.Table:
+    """Rows of user_item_day joined with item_topic."""
+    told = table("item_topic", topics).select(["ds", "item_id", "topic_id", "weight"])
+    return table("user_item_day", items).join(told, ["ds", "item_id"], join_type="inner")
+
+
+# -- sums and scores, all cases of a rule in one action ----------------------------------------------------------------------------------
+def scored(
+    days: list[dict[str, Any]], weights: Weights = DEFAULT_WEIGHTS, n_events: int = 0
+) -> dict[tuple[str, int, str], SimpleNamespace]:
+    """(user, topic, horizon) → score and n_eff of tonight in billionths, first and last night, n_events, sentiment; of positive scores."""
+    found = Scores(table("session", visits(days, n_events)), table("user_topic_day", days), met([], []), D, weights)
+    users, epoch = found.users.to_pylist(), dt.date(1970, 1, 1)
+    return {
+        (users[found.user[p]], int(found.topic[p]), h): SimpleNamespace(
+            score=found.score[h][0][p] * found.left(h)[p],
+            n_eff=found.mass[h][p] * found.left(h)[p],
+            first_seen_ds=epoch + dt.timedelta(int(found.first[p])),
+            last_seen_ds=epoch + dt.timedelta(int(found.last[p])),
+            n_events=found.n_events[p],
+            sentiment=found.net[p] / found.stated[p] if found.stated[p] else None,
+        )
+        for h in profiles.HORIZONS
+        for p in np.flatnonzero(found.positive(h))
+    }
+
+
 @pytest.fixture(scope="module")
-def scores(spark: SparkSession) -> dict[tuple[str, int, str], Any]:
+def scores() -> dict[tuple[str, int, str], SimpleNamespace]:
     """(user, topic, horizon) → row, over a few users that each show one rule."""
     rows = [
         day(0, "decay", 1, view=2.0),
         day(7, "decay", 1, purchase=0.5),
         day(90, "window", 1, purchase=9.0),
         day(89, "window", 1, view=1.0),
+        day(0, "window", 2, view=1.0),
         day(120, "gone", 1, purchase=9.0),
         day(0, "cross", 1, view=3.0, dislike=1.0),
         day(0, "cross", 2, view=2.0, hide=1.0),
@@ -80,71 +126,110 @@ def scores(spark: SparkSession) -> dict[tuple[str, int, str], Any]:
         day(0, "rater", 1, rating=3.0, low_rated=1.0, like=1.0, dislike=2.0, view=5.0),
         day(0, "rater", 2, review=1.0, low_rated=1.0, view=9.0),
     ]
-    found = profiles.scores(frame(spark, "user_topic_day", rows), D).collect()
-    return {(r.user_key, r.topic_id, r.horizon): r for r in found}
+    return scored(rows)
 
 
-def test_score_is_the_decayed_sum_of_weighted_mass(scores: dict[tuple[str, int, str], Any]) -> None:
+def test_score_is_the_decayed_sum_of_weighted_mass(scores: dict[tuple[str, int, str], SimpleNamespace]) -> None:
     for horizon, half_life in {"1d": 1, "7d": 7, "90d": 90}.items():
         wanted = 2.0 * W["view"] + 0.5 * W["purchase"] * 2 ** (-7 / half_life)
         row = scores["decay", 1, horizon]
-        assert row.score_nano == pytest.approx(wanted * 1e9, abs=1)
-        assert row.n_eff_nano == pytest.approx((2.0 + 0.5 * 2 ** (-7 / half_life)) * 1e9, abs=1)
-    assert scores["decay", 1, "7d"].score_nano == 2_000_000_000 + 1_250_000_000
+        assert row.score == pytest.approx(wanted * 1e9, abs=1)
+        assert row.n_eff == pytest.approx((2.0 + 0.5 * 2 ** (-7 / half_life)) * 1e9, abs=1)
+    assert scores["decay", 1, "7d"].score == 2_000_000_000 + 1_250_000_000
     assert (scores["decay", 1, "7d"].first_seen_ds, scores["decay", 1, "7d"].last_seen_ds) == (ago(7), D)
 
 
-def test_window_is_ninety_nights_but_first_seen_looks_further(scores: dict[tuple[str, int, str], Any]) -> None:
+def test_window_is_ninety_nights_but_first_seen_looks_further(scores: dict[tuple[str, int, str], SimpleNamespace]) -> None:
     row = scores["window", 1, "90d"]
-    assert row.score_nano == pytest.approx(2 ** (-89 / 90) * 1e9, abs=1)
+    assert row.score == pytest.approx(2 ** (-89 / 90) * 1e9, abs=1)
     assert row.n_events == 1
     assert row.first_seen_ds == ago(90)
-    assert ("gone", 1, "90d") not in scores
+    assert not [key for key in scores if key[0] == "gone"]
 
 
-def test_negatives_subtract_and_only_positive_scores_are_interests(scores: dict[tuple[str, int, str], Any]) -> None:
+def test_negatives_subtract_and_only_positive_scores_are_interests(scores: dict[tuple[str, int, str], SimpleNamespace]) -> None:
     assert ("cross", 1, "1d") not in scores  # 3 − 3 = 0
     assert ("cross", 2, "1d") not in scores  # 2 − 3 < 0
     assert ("cross", 3, "7d") not in scores  # 5 / 2 − 4 < 0
-    assert scores["cross", 3, "90d"].score_nano == pytest.approx((5 * 2 ** (-7 / 90) - 4) * 1e9, abs=1)
+    assert scores["cross", 3, "90d"].score == pytest.approx((5 * 2 ** (-7 / 90) - 4) * 1e9, abs=1)
 
 
-def test_sentiment_counts_a_low_rating_once_as_an_objection(scores: dict[tuple[str, int, str], Any]) -> None:
+def test_sentiment_counts_a_low_rating_once_as_an_objection(scores: dict[tuple[str, int, str], SimpleNamespace]) -> None:
     # three ratings of which one is low, one like, two dislikes: (2 + 1 − 1 − 2) / 6; views say nothing
     assert scores["rater", 1, "1d"].sentiment == 0.0
     assert scores["rater", 2, "1d"].sentiment == -1.0
     assert scores["decay", 1, "1d"].sentiment is None
 
 
-def test_each_type_fades_at_its_own_pace_and_the_rest_as_ever(spark: SparkSession) -> None:
+def test_each_type_fades_at_its_own_pace_and_the_rest_as_ever() -> None:
     own = overridden("[purchase]\nbase_weight = 6\ndecay = 2\n[return]\ndecay = 2\n[view]\ndecay = 0.5\n[rating]\ndecay = 4", "site.toml")
     rows = [
         day(0, "u", 1, view=2.0, purchase=0.25),
         day(14, "u", 1, view=1.0, purchase=0.5, click=2.0, like=0.3),
         day(7, "back", 1, purchase=1.0, click=3.0, **{"return": 1.0}),
+        day(0, "back", 2, view=1.0),
+        day(7, "away", 1, purchase=1.0, click=3.0, **{"return": 1.0}),
         day(28, "rater", 1, rating=1.0, low_rated=1.0),
         day(28, "rater", 2, rating=1.0),
+        day(0, "rater", 3, view=1.0),
         day(90, "gone", 1, purchase=100.0),
     ]
-    found = {
-        (r.user_key, r.topic_id, r.horizon): r for r in profiles.scores(frame(spark, "user_topic_day", rows), D, weights=own).collect()
-    }
+    found = scored(rows, weights=own)
     # 7d: views halve every 3.5 days, purchases every 14, all else every 7; in whole billionths
     wanted = 2.0 + 6 * 0.25 + 1.0 / 16 + 6 * 0.5 / 2 + (1.5 * 2.0 + 3 * 0.3) / 4
-    assert found["u", 1, "7d"].score_nano == round(wanted * 1e9) == 6_037_500_000
+    assert found["u", 1, "7d"].score == round(wanted * 1e9) == 6_037_500_000
     # 90d: 45, 180 and 90; 1d: 0.5, 2 and 1
     for horizon, half_life in {"90d": 90, "1d": 1}.items():
         fade = {decay: 2 ** (-14 / (half_life * decay)) for decay in (0.5, 1, 2)}
         wanted = 2.0 + 6 * 0.25 + 1.0 * fade[0.5] + 6 * 0.5 * fade[2] + (1.5 * 2.0 + 3 * 0.3) * fade[1]
-        assert found["u", 1, horizon].score_nano == pytest.approx(wanted * 1e9, abs=2)
+        assert found["u", 1, horizon].score == pytest.approx(wanted * 1e9, abs=2)
     # the count of events behind the confidence fades as the horizon says, whatever the types
-    assert found["u", 1, "7d"].n_eff_nano == pytest.approx((2.25 + 3.8 / 4) * 1e9, abs=1)
-    # bought and sent back: (6 − 4) / √2, clicks halved
-    assert found["back", 1, "7d"].score_nano == pytest.approx((2 / 2**0.5 + 4.5 / 2) * 1e9, abs=2)
+    assert found["u", 1, "7d"].n_eff == pytest.approx((2.25 + 3.8 / 4) * 1e9, abs=1)
+    # bought and sent back: (6 − 4) / √2, clicks halved; while a user is away everything is
+    assert found["back", 1, "7d"].score == pytest.approx((2 / 2**0.5 + 4.5 / 2) * 1e9, abs=2)
+    assert found["away", 1, "7d"].score == (2 + 4.5) / 2 * 1e9
     # a rating outlives the horizon's half-life, and so does the objection to it: (2 − 6) / 2, never praise
     assert not [key for key in found if key[:2] == ("rater", 1)]
-    assert found["rater", 2, "7d"].score_nano == 2.0 / 2 * 1e9
+    assert found["rater", 2, "7d"].score == 2.0 / 2 * 1e9
     assert not [key for key in found if key[0] == "gone"]  # the window ends where it did
+
+
+def test_what_a_user_does_lets_the_past_fade_as_days_do() -> None:
+    """Of 50 events a night: a night ago 50 have come since, and half of a half-life of 100 events has passed."""
+    own = overridden("[purchase]\ndecay = 2\n", "site.toml")
+    rows = [day(0, "u", 1, view=1.0), day(1, "u", 2, view=1.0, purchase=1.0), day(2, "u", 3, view=1.0), day(2, "other", 3, view=1.0)]
+    found = scored(rows, weights=own, n_events=50)
+    for horizon, half_life in profiles.HORIZONS.items():
+        assert half_life.events == 100
+        one = 1 / half_life.days + 0.5
+        assert found["u", 1, horizon].score == 1e9
+        assert found["u", 2, horizon].score == pytest.approx((2**-one + 5 * 2 ** (-one / 2)) * 1e9, abs=2)
+        assert found["u", 3, horizon].score == pytest.approx(2 ** (-2 * one) * 1e9, abs=1)
+        assert found["u", 3, horizon].n_eff == pytest.approx(2 ** (-2 * one) * 1e9, abs=1)
+        assert found["other", 3, horizon].score == pytest.approx(2 ** (-2 / half_life.days) * 1e9, abs=1)  # others' events are no clock
+
+
+def test_an_item_counts_by_how_long_it_is_looked_at_and_up_to_a_cap() -> None:
+    own = overridden("[purchase]\ndecay = 2\n", "site.toml")
+    rows = [
+        item_day(0, "u", "untold", view=2),
+        item_day(0, "u", "half a minute", view=2) | {"dwell_s": 60.0},
+        item_day(0, "u", "glance", view=2) | {"dwell_s": 0.0},
+        item_day(0, "u", "long", view=1, click=1) | {"dwell_s": 90.0},
+        item_day(0, "u", "no view", click=1) | {"dwell_s": 90.0},
+        item_day(0, "u", "much", view=4, purchase=4) | {"dwell_s": 120.0},
+        item_day(0, "u", "against", **{"return": 9}),
+    ]
+    linear, capped = item_parts(table("user_item_day", rows), own)
+    found = {row["item_id"]: (linear[0, n], *capped[:, n]) for n, row in enumerate(rows)}
+    assert found["untold"] == (2, 2, 0)
+    assert found["half a minute"] == (2, 2, 0)
+    assert found["glance"] == (2, 0, 0)
+    assert found["long"] == (2.5, 2 * 90 / 120 + 1.5, 0)
+    assert found["no view"] == (1.5, 1.5, 0)
+    # 4 views and 4 purchases, 24 together, are scaled to one whole funnel: 1 + 1.5 + 1.5 + 3 + 5 = 12
+    assert found["much"] == pytest.approx((4, 2, 10))
+    assert found["against"] == (-36, -12, 0)
 
 
 # -- rows of user_interest ---------------------------------------------------------------------------------------------------------
@@ -153,7 +238,7 @@ TOPIC_DAYS = [
     day(7, "u", 1, click=0.333333),
     day(0, "u", 2, view=2.0),
     day(7, "u", 3, view=4.0),
-    day(0, "v", 2, like=1.0),
+    day(0, "v", 2, like=1.0) | {"n_events": 2},
 ]
 ITEM_DAYS = [
     item_day(0, "u", "half", view=1),
@@ -172,18 +257,16 @@ ITEM_TOPICS = [
 ]
 
 
-def interests(spark: SparkSession, parts: int = 1, step: int = 1, weights: Weights = DEFAULT_WEIGHTS) -> pa.Table:
-    """user_interest of the night from rows in another order and other partitions."""
-    days, items, topics = (
-        frame(spark, name, rows[::step]).repartition(parts)
-        for name, rows in (("user_topic_day", TOPIC_DAYS), ("user_item_day", ITEM_DAYS), ("item_topic", ITEM_TOPICS))
-    )
-    return conform(profiles.user_interest(days, items, topics, D, "m", "run", weights).toArrow(), TABLES["user_interest"])
+def interests(step: int = 1, weights: Weights = DEFAULT_WEIGHTS) -> pa.Table:
+    """user_interest of the night, from rows in another order."""
+    days, items, sessions = table("user_topic_day", TOPIC_DAYS[::step]), met(ITEM_DAYS[::step], ITEM_TOPICS), visits(TOPIC_DAYS)[::step]
+    found = profiles.user_interest(days, items, table("session", sessions), D, "m", "run", weights)
+    return conform(found, TABLES["user_interest"])
 
 
 @pytest.fixture(scope="module")
-def held(spark: SparkSession) -> pa.Table:
-    return interests(spark)
+def held() -> pa.Table:
+    return interests()
 
 
 @pytest.fixture(scope="module")
@@ -243,14 +326,49 @@ def test_evidence_has_sorted_keys_and_no_spaces(held: pa.Table) -> None:
         assert json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"), ensure_ascii=False) == text
 
 
-def test_order_and_partitions_of_the_input_change_no_byte(spark: SparkSession, held: pa.Table) -> None:
-    wanted = checksum(held, TABLES["user_interest"].key)
-    assert checksum(interests(spark, 5, -1), TABLES["user_interest"].key) == wanted
+def test_order_of_the_input_changes_no_byte(held: pa.Table) -> None:
+    assert checksum(interests(-1), TABLES["user_interest"].key) == checksum(held, TABLES["user_interest"].key)
 
 
-def test_evidence_fades_with_the_score(spark: SparkSession) -> None:
+def test_spark_gives_the_same_rows(spark: SparkSession) -> None:
+    """Interests and weights of items, whatever the partitions; with one who only declared, and one who mutes."""
+
+    def frame(rows: pa.Table) -> DataFrame:
+        return spark.createDataFrame(rows).repartition(5)
+
+    prior = pa.table({"user_key": ["v", "new"], "topic_id": [3, 1], "weight": [1.0, 1.0]})
+    said, days, items = Stances(prior, frozenset({("u", 2)})), table("user_topic_day", TOPIC_DAYS), met(ITEM_DAYS, ITEM_TOPICS)
+    own, sessions = overridden("[view]\ndecay = 0.5", "site.toml"), table("session", visits(TOPIC_DAYS, 30)).select(SESSION.names)
+    here = profiles.user_interest(days, items, sessions, D, "m", "run", own, said)
+    lines = spread.together(sessions=frame(sessions), days=frame(days), items=frame(items), declared=frame(prior))
+    there = conform(spread.user_interest(lines, D, "m", "run", own, said).toArrow(), TABLES["user_interest"])
+    assert checksum(there, TABLES["user_interest"].key) == checksum(here, TABLES["user_interest"].key)
+    assert {("new", 1), ("v", 3)} <= set(zip(here["user_key"].to_pylist(), here["topic_id"].to_pylist(), strict=True))
+    few = spread.item_weights(spread.together(sessions=frame(sessions), items=frame(table("user_item_day", ITEM_DAYS))), D, own).toArrow()
+    key = [("user_key", "ascending"), ("item_id", "ascending")]
+    assert (
+        few.sort_by(key).to_pydict() == profiles.item_weights(table("user_item_day", ITEM_DAYS), sessions, D, own).sort_by(key).to_pydict()
+    )
+
+
+def test_blocks_hold_whole_users() -> None:
+    users = ["a"] * 3 + ["b"] * 5 + ["c"] + ["d"] * 2
+    batches = pa.table({"user_key": users}).to_batches(max_chunksize=2)
+    for rows in (1, 2, 3, 4, 100):
+        blocks: list[list[str]] = []
+
+        def kept(block: pa.Table, blocks: list[list[str]] = blocks) -> pa.Table:
+            blocks.append(block["user_key"].to_pylist())
+            return block
+
+        assert [u for b in spread.whole_users(iter(batches), kept, rows) for u in b["user_key"].to_pylist()] == users
+        assert len({u for b in blocks for u in set(b)}) == sum(len(set(b)) for b in blocks)
+        assert (len(blocks) > 1) == (rows < 100)
+
+
+def test_evidence_fades_with_the_score() -> None:
     own = overridden("[view]\nbase_weight = 2\ndecay = 0.5\n[purchase]\ndecay = 2\n[click]\ndecay = 0.25", "site.toml")
-    found = interests(spark, weights=own)
+    found = interests(weights=own)
     for row in found.to_pylist():
         evidence = json.loads(row["evidence"])
         assert sum(round(e["weight"] * 1e6) for e in evidence["items"]) + round(evidence["rest"] * 1e6) == round(row["score"] * 1e6)
@@ -266,41 +384,165 @@ def test_evidence_fades_with_the_score(spark: SparkSession) -> None:
     }
     assert row_of["u", 1, "7d"]["score"] == 8.03125
     assert row_of["u", 3, "7d"]["score"] == 4 * 2.0 / 4
-    assert checksum(interests(spark, 5, -1, own), TABLES["user_interest"].key) == checksum(found, TABLES["user_interest"].key)
+    assert checksum(interests(-1, own), TABLES["user_interest"].key) == checksum(found, TABLES["user_interest"].key)
 
 
-def test_types_that_fade_alike_take_one_more_power_in_the_plan_not_one_each(spark: SparkSession) -> None:
-    days = frame(spark, "user_topic_day", TOPIC_DAYS)
-
-    def powers(text: str) -> int:
-        plan = profiles.scores(days, D, weights=overridden(text, "site.toml"))._jdf.queryExecution().optimizedPlan().toString()
-        return int(plan.count("POWER("))
-
-    assert powers("") == 6  # three horizons, score and count
-    assert powers("purchase.decay = 2") == powers("purchase.decay = 2\nlike.decay = 2\nreturn.decay = 2") == 9
+def test_at_most_thirty_topics_and_shares_of_all() -> None:
+    days = [day(0, "u", t, view=100.0 + t) for t in range(35)]
+    rows = [r for r in held_rows(days) if r["horizon"] == "1d"]
+    assert sorted(r["topic_id"] for r in rows) == list(range(5, 35))
+    assert sum(r["share"] for r in rows) == pytest.approx(sum(range(105, 135)) / sum(range(100, 135)), abs=1e-4)
 
 
-def test_at_most_thirty_topics_and_shares_of_all(spark: SparkSession) -> None:
-    days = frame(spark, "user_topic_day", [day(0, "u", t, view=1.0 + t) for t in range(40)])
-    none_i, none_t = frame(spark, "user_item_day", []), frame(spark, "item_topic", [])
-    rows = [r for r in profiles.user_interest(days, none_i, none_t, D, "m", "r").toArrow().to_pylist() if r["horizon"] == "1d"]
-    assert sorted(r["topic_id"] for r in rows) == list(range(10, 40))
-    assert sum(r["share"] for r in rows) == pytest.approx(sum(1 + t for t in range(10, 40)) / sum(1 + t for t in range(40)), abs=1e-4)
+# -- what is an interest -----------------------------------------------------------------------------------------------------------
+def held_rows(
+    days: list[dict[str, Any]],
+    items: list[dict[str, Any]] | None = None,
+    topics: list[dict[str, Any]] | None = None,
+    ds: dt.date = D,
+    stances: Stances = NOBODY,
+    n_events: int = 0,
+    clock: list[dict[str, Any]] | None = None,
+) -> list[dict[str, Any]]:
+    """Rows of user_interest of `ds`; the clock is that of `days` unless another one is given."""
+
+    def until(rows: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+        return [row for row in rows or [] if row["ds"] <= ds]
+
+    facts = table("user_topic_day", until(days)), met(until(items), until(topics)), table("session", until(clock or visits(days, n_events)))
+    return conform(profiles.user_interest(*facts, ds, "m", "r", stances=stances), TABLES["user_interest"]).to_pylist()
+
+
+def test_evidence_is_faithful() -> None:
+    """Without an item's events the score is lower by just what the evidence says; without other ones it stays, to the last digit."""
+    topics = [topic_of(n, item, t, p) for n in (0, 3) for item in ("a", "b", "c") for t, p in ((1, 0.7), (2, 0.3))]
+    items = [
+        item_day(0, "u", "a", view=3, purchase=1) | {"dwell_s": 200.0},
+        item_day(3, "u", "a", view=20, click=9),  # beyond the cap
+        item_day(3, "u", "b", view=2, like=1) | {"dwell_s": 3.0},
+        item_day(0, "u", "c", view=1, hide=1),
+        item_day(0, "v", "a", view=2),
+    ]
+    clock = visits(items, 40)
+
+    def told(left_out: tuple[str, str] | None) -> dict[tuple[str, int, str], dict[str, Any]]:
+        kept = [r for r in items if (r["user_key"], r["item_id"]) != left_out]
+        days = {}
+        for ds, user in sorted({(r["ds"], r["user_key"]) for r in kept}):
+            for t, p in ((1, 0.7), (2, 0.3)):
+                mine = [r for r in kept if (r["ds"], r["user_key"]) == (ds, user)]
+                mass = {n: sum(p * r[f"n_{n}"] for r in mine) for n in ("view", "click", "purchase", "like", "hide")}
+                extra = {"search": 5.0} if user == "u" else {}
+                days[ds, user, t] = day((D - ds).days, user, t, **mass, **extra) | {"n_events": 99}
+        rows = held_rows([*days.values()], kept, topics, clock=clock)
+        return {(r["user_key"], r["topic_id"], r["horizon"]): r for r in rows}
+
+    whole, parts = told(None), {item: told(("u", item)) for item in ("a", "b")}
+    for key, row in whole.items():
+        evidence = json.loads(row["evidence"])
+        assert row["score"] == pytest.approx(sum(e["weight"] for e in evidence["items"]) + evidence["rest"], abs=1e-9)
+        for item, without in parts.items():
+            claimed = next((e["weight"] for e in evidence["items"] if e["item_id"] == item), 0.0) if key[0] == "u" else 0.0
+            assert (row["score"] - without[key]["score"] if key in without else row["score"]) == pytest.approx(claimed, abs=2e-6)
+    a = json.loads(whole["u", 1, "7d"]["evidence"])["items"][0]
+    assert a["weight"] == pytest.approx(0.7 * (3 * 2 * (200 / 3) / (200 / 3 + 30) + 5 + 12 * 2 ** (-3 / 7 - 40 / 100)), abs=1e-6)
+    others = told(("v", "a"))
+    assert {k: r["evidence"] for k, r in whole.items() if k[0] == "u"} == {k: r["evidence"] for k, r in others.items()}
+
+
+def test_nothing_moves_while_a_user_is_away() -> None:
+    """Ranks and shares of the user's last night stay for 90 nights, whatever leaves the window of others; then there are none."""
+    days = [day(n, "u", t, view=1.0 + t + n % 3, purchase=n % 2) for n in (60, 61, 75, 100, 130, 149) for t in range(4)]
+    days += [day(n, "here", 1, view=2.0) for n in (0, 60)]
+    rows: dict[int, dict[tuple[int, str], dict[str, Any]]] = {}
+    for nights_ago in (60, 1, -29, -30):
+        found = held_rows(days, ds=ago(nights_ago), n_events=7)
+        rows[nights_ago] = {(r["topic_id"], r["horizon"]): r for r in found if r["user_key"] == "u"}
+    then, now, last = rows[60], rows[1], rows[-29]
+    assert len(then) == 12
+    for later in (now, last):
+        assert {k: (r["rank"], r["share"], r["n_items"], r["n_events"]) for k, r in later.items()} == {
+            k: (r["rank"], r["share"], r["n_items"], r["n_events"]) for k, r in then.items()
+        }
+    for topic in range(4):
+        assert now[topic, "90d"]["score"] == pytest.approx(then[topic, "90d"]["score"] * 2 ** (-59 / 90), abs=1e-6)
+        assert last[topic, "7d"]["confidence"] < now[topic, "7d"]["confidence"] < then[topic, "7d"]["confidence"]
+    assert rows[-30] == {}
+
+
+def test_interests_enter_at_two_hundredths_and_stay_down_to_one() -> None:
+    """Shares of 1d by night, the oldest first, of which the last one makes up all but a billionth: 3,000 events a night."""
+    courses = {
+        "enters": ([0.015, 0.021], True),
+        "between from the first": ([0.015, 0.012], False),
+        "stays": ([0.03, 0.012, 0.011], True),
+        "leaves": ([0.03, 0.009, 0.015], False),
+        "comes back": ([0.03, 0.009, 0.021], True),
+        "long ago": ([0.03, *[0.012] * 7], False),  # the replay begins seven nights back
+        "seven nights ago": ([0.03, *[0.012] * 6], True),
+    }
+    days = []
+    for user, (shares, _) in courses.items():
+        for n, share in enumerate(reversed(shares)):
+            days += [day(n, user, 1, view=100 * share) | {"n_events": 5}, day(n, user, 2, view=100 * (1 - share))]
+    found = held_rows(days, n_events=3000)
+    assert {user: any((r["user_key"], r["topic_id"], r["horizon"]) == (user, 1, "1d") for r in found) for user in courses} == {
+        user: held for user, (_, held) in courses.items()
+    }
+    # What is not held is in the sum of shares all the same.
+    assert next(r["share"] for r in found if (r["user_key"], r["horizon"]) == ("leaves", "1d")) == pytest.approx(0.985, abs=1e-6)
+
+
+def test_an_interest_needs_two_items_or_searches_or_the_users_word() -> None:
+    topics = [topic_of(0, i, t, 0.5) for i in ("a", "b") for t in (1, 2)]
+    items = [
+        item_day(0, u, i, view=3) for u, i in (("one", "a"), ("two", "a"), ("two", "b"), ("mixed", "a"), ("told", "a"), ("muted", "a"))
+    ]
+    items.append(item_day(0, "muted", "b", view=3))
+    days = [
+        *(day(0, u, t, view=1.5) | {"n_events": 3} for u in ("one", "told") for t in (1, 2)),
+        *(day(0, u, t, view=3.0) | {"n_events": 6} for u in ("two", "muted") for t in (1, 2)),
+        day(0, "mixed", 1, view=1.5, search=1.0) | {"n_events": 4},
+        day(0, "mixed", 2, view=1.5) | {"n_events": 3},
+        day(0, "asks", 1, search=1.5) | {"n_events": 2},
+        day(0, "asks", 2, search=0.5) | {"n_events": 1},
+    ]
+    prior = pa.table({"user_key": ["told", "new", "new"], "topic_id": [1, 1, 2], "weight": [1.0, 0.75, 0.25]})
+    found = held_rows(days, items, topics, stances=Stances(prior, frozenset({("muted", 1), ("nobody", 2)})))
+    held = {(r["user_key"], r["topic_id"]): r for r in found if r["horizon"] == "90d"}
+    assert sorted(held) == [("asks", 1), ("mixed", 1), ("muted", 2), ("new", 1), ("new", 2), ("told", 1), ("two", 1), ("two", 2)]
+    assert {r["horizon"] for r in found if r["user_key"] in ("told", "new")} == {"90d"}  # what was declared is of the long run
+    # What is muted is in no share and no rank.
+    assert (held["muted", 2]["share"], held["muted", 2]["rank"], held["two", 2]["share"]) == (1.0, 1, 0.5)
+    # All that is declared counts like one item on one night at most: 12 beside 1.5 of the view of an item.
+    assert json.loads(held["told", 1]["evidence"]) == {
+        "declared": 12.0,
+        "items": [{"item_id": "a", "n_events": 3, "weight": 1.5}],
+        "rest": 0.0,
+    }
+    assert (held["told", 1]["score"], held["told", 1]["share"]) == (13.5, 0.9)
+    new = held["new", 1]
+    assert (new["score"], new["share"], new["n_events"], new["n_items"], new["confidence"]) == (9.0, 0.75, 0, 0, 0.0)
+    assert (new["first_seen_ds"], new["last_seen_ds"]) == (D, D)
 
 
 # -- item weights and pooled vectors -----------------------------------------------------------------------------------------------
-def test_item_weights_decay_and_leave_out_what_is_not_wanted(spark: SparkSession) -> None:
+def test_item_weights_decay_and_leave_out_what_is_not_wanted() -> None:
     rows = [
         item_day(0, "u", "a", view=1),
-        item_day(90, "u", "a", purchase=2),
+        item_day(45, "u", "a", purchase=2),
         item_day(0, "u", "b", view=2, dislike=1),
         item_day(0, "u", "c", rating=1, low_rated=1),
+        item_day(30, "away", "a", view=1),
+        item_day(75, "away", "a", purchase=2),
     ]
-    found = profiles.item_weights(frame(spark, "user_item_day", rows), D).collect()
-    assert [(r.user_key, r.item_id, r.weight) for r in found] == [("u", "a", 1.0 + 2 * 5.0 / 2)]
+    items, sessions = table("user_item_day", rows), table("session", visits(rows))
+    found = profiles.item_weights(items, sessions, D).to_pylist()
+    wanted = pytest.approx(1.0 + 2 * 5.0 / 2**0.5, abs=1e-8)
+    assert [tuple(r.values()) for r in found] == [("away", "a", wanted, "purchase"), ("u", "a", wanted, "purchase")]
     own = overridden("[purchase]\nbase_weight = 4\ndecay = 0.5\n[view]\ndecay = 2\n[dislike]\nbase_weight = -1", "site.toml")
-    found = profiles.item_weights(frame(spark, "user_item_day", rows), D, weights=own).orderBy("item_id").collect()
-    assert [(r.item_id, r.weight) for r in found] == [("a", 1.0 + 2 * 4.0 / 4), ("b", 2.0 - 1.0)]
+    kept = [r for r in profiles.item_weights(items, sessions, D, own).to_pylist() if r["user_key"] == "u"]
+    assert [(r["item_id"], r["weight"], r["act"]) for r in kept] == [("a", 1.0 + 2 * 4.0 / 2, "purchase"), ("b", 2.0 - 1.0, "dislike")]
 
 
 def weights(*rows: tuple[str, str, float]) -> pa.Table:
@@ -341,50 +583,105 @@ def test_order_changes_no_byte_of_pooled_vectors() -> None:
     [(0, 0, "new"), (6, 6, "new"), (7, 7, "lapsing"), (7, 6, "active"), (80, 0, "active"), (80, 29, "lapsing"), (80, 30, "dormant")],
 )
 def test_lifecycle(first: int, last: int, stage: str) -> None:
-    assert profiles.lifecycle(ago(first), ago(last), D) == stage
+    assert users.lifecycle(ago(first), ago(last), D) == stage
 
 
 def test_entropy_of_shares_in_nats() -> None:
-    assert profiles.entropy([0.2, 0.2]) == pytest.approx(math.log(2))
-    assert profiles.entropy([0.5, 0.25, 0.25]) == pytest.approx(1.5 * math.log(2))
-    assert str(profiles.entropy([0.7])) == "0.0"
-    assert profiles.entropy([]) == 0.0
+    assert users.entropy([0.2, 0.2]) == pytest.approx(math.log(2))
+    assert users.entropy([0.5, 0.25, 0.25]) == pytest.approx(1.5 * math.log(2))
+    assert str(users.entropy([0.7])) == "0.0"
+    assert users.entropy([]) == 0.0
 
 
 def test_drift_is_half_the_l1_distance() -> None:
-    assert profiles.drift({1: 0.8, 2: 0.2}, {1: 0.5, 3: 0.5}) == pytest.approx(0.5 * (0.3 + 0.2 + 0.5))
-    assert profiles.drift({1: 1.0}, {2: 1.0}) == 1.0
-    assert profiles.drift({}, {1: 1.0}) is None
-    assert profiles.drift({1: 1.0}, {}) is None
+    assert users.drift({1: 0.8, 2: 0.2}, {1: 0.5, 3: 0.5}) == pytest.approx(0.5 * (0.3 + 0.2 + 0.5))
+    assert users.drift({1: 1.0}, {2: 1.0}) == 1.0
+    assert users.drift({}, {1: 1.0}) is None
+    assert users.drift({1: 1.0}, {}) is None
 
 
 def test_summary_names_the_strongest_topics_in_both_languages() -> None:
     names = {1: ("tea", "茶"), 2: ("games", "游戏"), 4: ("hats", "帽子")}
-    english, chinese = profiles.summary({2: 0.25, 1: 0.25, 4: 0.4, 9: 0.1}, names, 12)
+    english, chinese = users.summary({2: 0.25, 1: 0.25, 4: 0.4, 9: 0.1}, names, 12)
     assert english == "Mostly hats (40%), tea (25%), games (25%); 12 events in the last 30 days."
     assert chinese == "主要兴趣：帽子（40%）、茶（25%）、游戏（25%）；最近30天12次行为。"
-    assert profiles.summary({}, {}, 3)[0] == "No topic yet; 3 events in the last 30 days."
+    assert users.summary({}, {}, 3)[0] == "No topic yet; 3 events in the last 30 days."
 
 
 def test_profile_rows() -> None:
-    sessions = pa.table(
-        {"ds": [ago(40), ago(29), ago(3), ago(30)], "user_key": ["u", "u", "u", "w"], "n_events": pa.array([4, 5, 1, 2], pa.int64())},
-        schema=pa.schema([("ds", pa.date32()), ("user_key", pa.string()), ("n_events", pa.int64())]),
-    )
+    sessions = {
+        "ds": [ago(40), ago(29), ago(3), ago(30), ago(0), ago(0), ago(95)],
+        "user_key": ["u", "u", "u", "w", "back", "one", "gone"],
+        "n_events": [4, 5, 1, 2, 3, 1, 50],
+    }
     interest = pa.table(
-        {"user_key": ["u"] * 4, "topic_id": [1, 2, 1, 3], "horizon": ["90d", "90d", "7d", "1d"], "share": [0.5, 0.5, 1.0, 1.0]},
+        {
+            "user_key": ["u"] * 4 + ["back", "told", "told"],
+            "topic_id": [1, 2, 1, 3, 2, 2, 7],
+            "horizon": ["90d", "90d", "7d", "1d", "90d", "90d", "90d"],
+            "share": [0.5, 0.5, 1.0, 1.0, 1.0, 0.25, 0.75],
+            "first_seen_ds": [ago(40), ago(29), ago(40), ago(29), ago(300), D, D],
+        },
     )
     vector = np.array([0.6, 0.8], np.float32)
-    rows = profiles.user_profile(sessions, interest, {"u": vector}, {1: ("tea", "茶"), 2: ("hats", "帽子")}, D, "space", "m", "run")
-    table = conform(pa.Table.from_pylist(rows, schema=TABLES["user_profile"].arrow_schema()), TABLES["user_profile"])
-    u, w = table.to_pylist()
+    names = {1: ("tea", "茶"), 2: ("hats", "帽子"), 7: ("illness", "疾病")}
+    rows = profiles.user_profile(pa.table(sessions, SESSION), interest, {"u": vector}, names, D, "space", "m", "run", ["told", "one"], {7})
+    found = conform(pa.Table.from_pylist(rows, schema=TABLES["user_profile"].arrow_schema()), TABLES["user_profile"])
+    back, one, told, u, w = found.to_pylist()
     assert (u["lifecycle"], u["cold_level"], u["n_events_30d"], u["n_topics"], u["top_topic_id"]) == ("active", 3, 6, 2, 1)
     assert (u["entropy"], u["drift_7d"], u["embedding_space"]) == (round(math.log(2), 6), 0.5, "space")
     assert u["vector"] == vector.tolist()
     assert (w["lifecycle"], w["cold_level"], w["n_events_30d"], w["n_topics"], w["top_topic_id"]) == ("dormant", 0, 0, 0, None)
     assert (w["drift_7d"], w["vector"], w["embedding_space"], w["entropy"]) == (None, None, None, 0.0)
+    # Back after most of a year: no newcomer. Few events are the second step, one's own word without any the first.
+    assert [(r["user_key"], r["lifecycle"], r["cold_level"]) for r in (back, one, told)] == [
+        ("back", "active", 2),
+        ("one", "new", 1),
+        ("told", "new", 1),
+    ]
+    # A sensitive topic is counted and never named.
+    assert (told["n_topics"], told["top_topic_id"]) == (2, 2)
+    assert "illness" not in told["summary_en"]
+    assert "疾病" not in told["summary_zh"]
+    assert "hats (25%)" in told["summary_en"]
+
+
+def test_cold_level_and_summary_stay_while_a_user_is_away() -> None:
+    sessions = pa.table({"ds": [ago(89), ago(150), ago(178), ago(179)], "user_key": ["u"] * 4, "n_events": [3, 3, 4, 100]}, SESSION)
+    none = TABLES["user_interest"].arrow_schema().empty_table()
+    (row,) = profiles.user_profile(sessions, none, {}, {}, D, None, None, "run")
+    assert (row["cold_level"], row["lifecycle"]) == (3, "dormant")
+    less = sessions.filter(pa.array([True, True, False, True]))
+    assert profiles.user_profile(less, none, {}, {}, D, None, None, "run")[0]["cold_level"] == 0
 
 
 def test_nobody_has_no_profile() -> None:
-    none = pa.schema([("ds", pa.date32()), ("user_key", pa.string()), ("n_events", pa.int64())]).empty_table()
+    none = SESSION.empty_table()
     assert profiles.user_profile(none, TABLES["user_interest"].arrow_schema().empty_table(), {}, {}, D, "space", None, "run") == []
+
+
+def test_a_generator_writes_one_sentence_for_all_who_are_alike() -> None:
+    class Writer:
+        name = "writer"
+        asked: ClassVar[list[str]] = []
+
+        def generate(self, prompts: Sequence[Prompt], say: Callable[[str], None]) -> list[str]:
+            self.asked.extend(p.text for p in prompts)
+            return ["喜欢茶的人" if p.lang == "zh" else "" if "hats" in p.text else "Drinks tea." for p in prompts]
+
+    names = {1: ("tea", "茶"), 2: ("hats", "帽子")}
+    shares = {"a": {1: 0.7, 2: 0.1}, "b": {1: 0.75}, "c": {1: 0.81}, "d": {}}
+    rows = [
+        {"user_key": u, "n_events_30d": n, "summary_en": "template", "summary_zh": "模板"}
+        for u, n in zip("abcd", (3, 12, 30, 0), strict=True)
+    ]
+    users.write_summaries(rows, shares, names, Writer(), None, print)
+    assert len(Writer.asked) == 4  # b and c are alike
+    assert not [text for text in Writer.asked if "12" in text or "75" in text]
+    assert [r["summary_en"] for r in rows] == [
+        "Mostly tea (70%), hats (10%); 3 events in the last 30 days.",
+        "Drinks tea",
+        "Drinks tea",
+        "template",
+    ]
+    assert [r["summary_zh"] for r in rows] == ["喜欢茶的人"] * 3 + ["模板"]

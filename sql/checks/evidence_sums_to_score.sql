@@ -1,9 +1,10 @@
--- The five items and the rest carry exactly the score; the margin is what rounding six numbers to 6 decimals adds.
+-- What was declared, the five items and the rest carry exactly the score; the margin is what rounding seven numbers to 6 decimals adds.
 SELECT user_key, topic_id, horizon, score, total
 FROM (
     SELECT
         user_key, topic_id, horizon, score,
-        COALESCE(CAST((((evidence -> 'items') -> 0) ->> 'weight') AS DOUBLE PRECISION), 0)
+        COALESCE(CAST((evidence ->> 'declared') AS DOUBLE PRECISION), 0)
+        + COALESCE(CAST((((evidence -> 'items') -> 0) ->> 'weight') AS DOUBLE PRECISION), 0)
         + COALESCE(CAST((((evidence -> 'items') -> 1) ->> 'weight') AS DOUBLE PRECISION), 0)
         + COALESCE(CAST((((evidence -> 'items') -> 2) ->> 'weight') AS DOUBLE PRECISION), 0)
         + COALESCE(CAST((((evidence -> 'items') -> 3) ->> 'weight') AS DOUBLE PRECISION), 0)

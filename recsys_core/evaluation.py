@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recsys_core.events import EVENT_TYPES
 from recsys_core.lists import UNKNOWN_USER
-from recsys_core.metrics import bootstrap, coverage, hits, novelty, ranking_metrics
+from recsys_core.metrics import bootstrap, coverage, hits, novelty, rank_biased_overlap, ranking_metrics
 from recsys_core.rank import ranked
 from recsys_core.recommenders.base import Floats, Ints
 from recsys_core.recommenders.history import History, codes, usual
@@ -85,7 +85,7 @@ def list_metrics(
             if not chosen.any():
                 continue
             where = frame | {"slice_dim": dim, "slice_value": value}
-            rows += _compared(values[0][1][chosen], values[1][1][chosen], values[0][0], "popularity", where, seed)
+            rows += compared(values[0][1][chosen], values[1][1][chosen], values[0][0], "popularity", where, seed)
             for k in CUTS:
                 shares = [coverage(x[chosen], eligible, k) for x in (lists, baseline)]
                 rows.append(
@@ -115,7 +115,7 @@ def _per_user(lists: Ints, row: Ints, item: Ints, met: Ints, n_known: int) -> tu
     return list(named), np.column_stack(list(named.values()))
 
 
-def _compared(
+def compared(
     values: Floats, baseline: Floats, names: list[tuple[str, int]], against: str, where: dict[str, Any], seed: int
 ) -> list[dict[str, Any]]:
     """One row a metric: its mean, the baseline's, and their paired difference, each over the same users."""
@@ -157,7 +157,40 @@ def interest_metrics(interests: pa.Table, tonight: pa.Table, model_version: str,
     share = [np.bincount(row, mass * inside)[order] / np.bincount(row, mass)[order] for inside in (own, np.isin(met, favourite))]
     frame = {"ds": ds, "subject": "profile", "model_version": model_version, "list_name": "", "variant": "default"}
     frame |= {"slice_dim": "all", "slice_value": ""}
-    return _compared(share[0][:, None], share[1][:, None], [("topic_hit", TOP_TOPICS)], "population", frame, seed)
+    return compared(share[0][:, None], share[1][:, None], [("topic_hit", TOP_TOPICS)], "population", frame, seed)
+
+
+def stability_metrics(
+    before: pa.Table, tonight: pa.Table, came: pa.ChunkedArray, model_version: str, ds: dt.date, seed: int
+) -> list[dict[str, Any]]:
+    """Rows of eval_metric: how alike a user's 90-day rankings of topics of the night before and of tonight are (rank-biased overlap).
+
+    before, tonight  user_key, topic_id, horizon, rank, model_version of both nights
+    came             keys of users with events on ds; the others, `idle`, keep their ranking: 1
+    Users with interests on one of the nights only do not count. There is no baseline: 1 is what nothing that happened gives.
+    """
+    ranks = []
+    for rows in (before, tonight):
+        mask = pc.and_(pc.equal(rows.column("horizon"), "90d"), pc.equal(rows.column("model_version"), model_version))
+        ranks.append(rows.filter(mask).select(["user_key", "topic_id", "rank"]))
+    users = pc.unique(ranks[0].column("user_key"))
+    users = users.filter(pc.is_in(users, value_set=pc.unique(ranks[1].column("user_key"))))
+    users = users.take(pc.sort_indices(users))
+    if not len(users):
+        return []
+    joined = ranks[0].join(ranks[1], ["user_key", "topic_id"], join_type="full outer", right_suffix="_now")
+    user = codes(joined.column("user_key"), users)
+    first, second = (pc.fill_null(joined.column(c), 0).to_numpy().astype(np.int64)[user >= 0] for c in ("rank", "rank_now"))
+    overlap = np.round(rank_biased_overlap(user[user >= 0], first, second), 6)
+    active = np.asarray(pc.is_in(users, value_set=pc.unique(came)))
+    frame = {"ds": ds, "subject": "profile", "model_version": model_version, "list_name": "", "variant": "default", "baseline": ""}
+    found = []
+    for dim, value, chosen in (("all", "", active | True), ("activity", "idle", ~active), ("activity", "active", active)):
+        if chosen.any():
+            (e,) = bootstrap(overlap[chosen][:, None], seed)
+            row = frame | {"slice_dim": dim, "slice_value": value, "metric": "rbo", "k": 0, "n": int(chosen.sum())}
+            found.append(row | {"value": _r(e.value), "ci_low": _r(e.low), "ci_high": _r(e.high)})
+    return found
 
 
 def outcomes(shown: pa.Table, tonight: pa.Table, ds: dt.date) -> pa.Table:

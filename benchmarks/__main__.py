@@ -8,6 +8,9 @@ from pathlib import Path
 
 import click
 
+# Modules of this folder that benchmarks share, no commands.
+SHARED = ("topic_days",)
+
 
 class Modules(click.Group):
     """Commands named like the modules of this folder, with dashes, each loaded when it is asked for."""
@@ -15,7 +18,7 @@ class Modules(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all modules but this one."""
         found = (module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
-        return sorted(name.replace("_", "-") for name in found if not name.startswith("_"))
+        return sorted(name.replace("_", "-") for name in found if not name.startswith("_") and name not in SHARED)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The module's `main`; None for an unknown name."""

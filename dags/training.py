@@ -1,4 +1,4 @@
-"""The DAG `training`: one run fits topic models on the nights up to ds; they are valid from the night after."""
+"""The DAG `training`: one run fits topic models and forecasts on the nights up to ds; they are valid from the night after."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ dag = build_dag(
     "training",
     TRAINING,
     schedule=CronTriggerTimetable("0 0 * * 1", timezone="UTC", interval=timedelta(days=1)),
-    description="Topic models from the nights up to ds, valid from the next night",
+    description="Topic models and forecasts from the nights up to ds, valid from the next night",
     doc_md=DOC,
     max_active_runs=1,
     max_active_tasks=2,

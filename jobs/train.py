@@ -147,7 +147,11 @@ def promote(
         if model_version:
             raise LakeError(said)
         runner.say(f"{said}. The champion stays")
-        _publish_models(runner)
+        if stays := runner.models.valid(night.ds + _ONE_DAY):  # what is trained next reads its topics of every night
+            by = {"model_version": stays.model_version}
+            nights = [d for d in night.nights("user_item_day") if lake.manifest("user_topic_day", d, **by) is None]
+            _build_window(runner, stays, nights, night.trigger)
+        runner.publish_models()
         return
     overruled = [line for gate, why in refused.items() if accepted[gate] for line in why]
     nights = night.nights("user_item_day")
@@ -155,7 +159,7 @@ def promote(
     _build_window(runner, version, nights, night.trigger)
     end = end_of(night.ds, night.settings)
     registry.promote(lake, version, end, runner.now or end, "; ".join([reason, *(f"accepted: {line}" for line in overruled)]))
-    _publish_models(runner)
+    runner.publish_models()
 
 
 def rollback(runner: Runner, kind: str, name: str | None, reason: str, now: dt.datetime, trigger: str) -> None:
@@ -175,7 +179,7 @@ def rollback(runner: Runner, kind: str, name: str | None, reason: str, now: dt.d
     if before and kind == CHAMPIONS:
         _build_window(runner, before, _built_nights(runner, version), trigger)
     registry.rollback(runner.lake, version, now, reason)
-    _publish_models(runner)
+    runner.publish_models()
     runner.say(f"{version.model_version} is rolled back; new nights use {before.model_version if before else 'none'}")
     if published := _published_under(runner, version):
         first, last = published[0].isoformat(), published[-1].isoformat()
@@ -205,20 +209,14 @@ def _build_window(runner: Runner, version: registry.ModelVersion, nights: list[d
         runner.run("assign_topics", ds, trigger=trigger, under=version)
 
 
-def _publish_models(runner: Runner) -> None:
-    from recsys_core.topics.tables import model_tables
-    from recsys_core.warehouse import connect
-
-    with connect(runner.settings.warehouse, runner.say) as warehouse:
-        warehouse.publish_models(model_tables(runner.lake))
-
-
 def _published_under(runner: Runner, version: registry.ModelVersion) -> list[dt.date]:
     """Nights whose live publication was made under the version."""
     from recsys_core.warehouse import connect
 
     with connect(runner.settings.warehouse) as warehouse:
-        live = warehouse.query("SELECT DISTINCT ds, CAST(model_versions AS VARCHAR) AS models FROM publication WHERE is_live")
+        live = warehouse.query(
+            "SELECT DISTINCT ds, CAST(model_versions AS VARCHAR) AS models FROM publication WHERE is_live AND trigger <> 'intraday'"
+        )
     return sorted({r["ds"] for r in live.to_pylist() if version.model_version in orjson.loads(r["models"]).values()})
 
 

@@ -24,8 +24,8 @@ def days(spark: SparkSession, rows: list[tuple[int, str, int, float]]) -> DataFr
 
 def edges(frame: DataFrame, relation: str, min_users: int) -> dict[tuple[int, int], Any]:
     """(src, dst) → edge of one relation."""
-    held, then = graph.counted(frame, D)
-    found = graph.cooccurrence(held, min_users) if relation == "cooccur" else graph.transitions(then, min_users)
+    counted = graph.counted(graph.taken(frame, D), D)
+    found = graph.cooccurrence(counted.held, min_users) if relation == "cooccur" else graph.transitions(counted, min_users)
     return {(r.src_topic_id, r.dst_topic_id): r for r in (SimpleNamespace(**e) for e in found)}
 
 
@@ -60,23 +60,24 @@ def test_topics_that_everybody_holds_have_npmi_one(spark: SparkSession) -> None:
 
 def test_transitions_by_hand(spark: SparkSession) -> None:
     rows = [
-        (20, "a", 1, 1.0), (10, "a", 2, 1.0),  # 1 → 2
-        (20, "b", 1, 0.5), (6, "b", 2, 0.5),  # 1 → 2, on the 14th day
-        (20, "c", 1, 1.0), (5, "c", 2, 1.0),  # the 15th day is too late
-        (9, "d", 2, 1.0), (8, "d", 1, 1.0),  # 2 → 1
-        (9, "e", 1, 1.0), (9, "e", 2, 1.0),  # the same night has no order
-        (9, "f", 1, 0.4), (7, "f", 2, 1.0),  # too little of 1
-        (9, "g", 2, 1.0), (7, "g", 1, 1.0), (5, "g", 2, 1.0),  # the first time counts: 2 → 1
+        (20, "a", 1, 1.0), (10, "a", 2, 1.0),  # 1 → 2 on the 10th of 14 days
+        (20, "b", 1, 0.5), (6, "b", 2, 0.5),  # on the 14th
+        (20, "c", 1, 1.0), (5, "c", 2, 1.0),  # the 15th day is too late: 14 days at risk
+        (9, "d", 2, 1.0), (8, "d", 1, 1.0),  # 2 → 1; never at risk of 2 after 1
+        (9, "e", 1, 1.0), (9, "e", 2, 1.0),  # the same night has no order: at risk of neither
+        (9, "f", 1, 0.4), (7, "f", 2, 1.0),  # too little of 1: 7 days after 2
+        (9, "g", 2, 1.0), (7, "g", 1, 1.0), (5, "g", 2, 1.0),  # the first time counts: 2 → 1 on the 2nd day
+        (4, "h", 1, 1.0), (30, "h", 3, 1.0),  # seen for 4 days after 1, and for 14 after 3, at risk of both
     ]  # fmt: skip
     found = edges(made := days(spark, rows), "transition", 1)
-    # users 7; topic 1 held by a b c d e g, topic 2 by all
     assert {k: v.n_users for k, v in found.items()} == {(1, 2): 2, (2, 1): 2}
     there, back = found[1, 2], found[2, 1]
     assert (there.relation, there.directed) == ("transition", True)
-    assert there.weight == round(2 / 6, 6)
-    assert there.lift == round((2 / 6) / (7 / 7), 6)
-    assert back.weight == round(2 / 7, 6)
-    assert back.lift == round((2 / 7) / (6 / 7), 6)
+    # days at risk after 1 of 2: a 10, b 14, c 14, h 4; after 3 of 2: h 14. After 2 of 1: a to c had it, d 1, f 7, g 2; after 3 of 1: h 14.
+    assert there.weight == round(1 - (1 - 2 / 42) ** 14, 6)
+    assert there.lift == round((2 / 42) / (2 / (42 + 14)), 6)
+    assert back.weight == round(1 - (1 - 2 / 10) ** 14, 6)
+    assert back.lift == round((2 / 10) / (2 / (10 + 14)), 6)
     assert edges(made, "transition", 3) == {}
 
 
@@ -105,8 +106,8 @@ def test_order_and_partitions_of_the_input_change_nothing(spark: SparkSession) -
     rows = [(n % 25, f"u{n % 11}", n * n % 7, 0.3 + n % 4 / 3) for n in range(150)]
 
     def all_edges(made: list[tuple[int, str, int, float]], parts: int) -> list[dict[str, object]]:
-        held, then = graph.counted(days(spark, made).repartition(parts), D)
-        return graph.cooccurrence(held, 2) + graph.transitions(then, 2)
+        counted = graph.counted(graph.taken(days(spark, made).repartition(parts), D), D)
+        return graph.cooccurrence(counted.held, 2) + graph.transitions(counted, 2)
 
     wanted = all_edges(rows, 1)
     assert {e["relation"] for e in wanted} == {"cooccur", "transition"}
@@ -114,17 +115,40 @@ def test_order_and_partitions_of_the_input_change_nothing(spark: SparkSession) -
     assert all_edges(rows[::-1], 5) == wanted
 
 
+def test_what_users_took_up_is_summed_by_the_week(spark: SparkSession) -> None:
+    made = days(spark, [(9, "a", 1, 2.0), (7, "a", 1, 1.0), (6, "a", 1, 0.25), (0, "a", 2, 1.0)])
+    made = made.selectExpr("*", "mass_micro AS mass_view_micro", "CAST(400000 AS BIGINT) AS mass_hide_micro")
+    rows = {r["topic_id"]: r for r in graph.taken(made, D, {"view": 2.0, "hide": -3.0}).toArrow().to_pylist()}
+    assert (rows[1]["before_micro"], rows[1]["week_micro"]) == (3_000_000, 250_000)
+    assert (rows[1]["liked_before"], rows[1]["liked_week"]) == (2 * 3_000_000 - 3 * 800_000, 2 * 250_000 - 3 * 400_000)
+    assert (rows[1]["held"], rows[1]["first"], rows[2]["week_micro"]) == (True, D - dt.timedelta(days=9), 1_000_000)
+    assert graph.taken(made, D).toArrow()["liked_week"].to_pylist() == [0, 0]
+
+
 def test_similar_topics_are_the_nearest_centroids() -> None:
-    angles = np.radians([0, 10, 30, 180])
-    found = graph.similar(np.array([7, 3, 5, 9]), np.stack([np.cos(angles), np.sin(angles)], axis=1), neighbours=1)
-    # nearest: 7 ↔ 3 (10°), 5 → 3 (20°), 9 → 5 (150°)
+    angles = np.radians([0, 10, 30, 80])
+    alike = graph.similarity(np.stack([np.cos(angles), np.sin(angles)], axis=1), [[]] * 4)
+    found = graph.similar(np.array([7, 3, 5, 9]), alike, neighbours=1)
+    # nearest: 7 ↔ 3 (10°), 5 → 3 (20°), 9 → 5 (50°)
     assert [(e["src_topic_id"], e["dst_topic_id"]) for e in found] == [(3, 5), (3, 7), (5, 9)]
-    assert [e["weight"] for e in found] == pytest.approx([math.cos(math.radians(a)) for a in (20, 10, 150)], abs=1e-6)
+    assert [e["weight"] for e in found] == pytest.approx([math.cos(math.radians(a)) for a in (20, 10, 50)], abs=1e-6)
     assert all((e["relation"], e["directed"], e["n_users"], e["lift"]) == ("similar", False, 0, 1.0) for e in found)
 
 
+def test_shared_keywords_bring_topics_nearer() -> None:
+    alike = graph.similarity(np.eye(3), [["tent", "rope"], ["rope", "tent", "stove"], ["帐篷"]])
+    assert alike.tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
+    assert graph.similarity(-np.eye(2) + 0.0, [["tent"], []])[0, 1] == 0
+
+
 def test_equally_near_topics_go_by_id_and_one_topic_has_no_edge() -> None:
-    centroids = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
-    found = graph.similar(np.array([9, 4, 6]), centroids, neighbours=1)
+    found = graph.similar(np.array([9, 4, 6]), np.eye(3), neighbours=1)
     assert [(e["src_topic_id"], e["dst_topic_id"]) for e in found] == [(4, 6), (4, 9)]
     assert graph.similar(np.array([1]), np.array([[1.0]])) == []
+
+
+def test_the_matrix_of_a_relation_goes_both_ways_where_it_is_undirected() -> None:
+    known = graph.taxonomy({10: 99, 20: 99, 30: None}, [(30, 10)])
+    assert graph.matrix(np.array([10, 20, 30]), known, "taxonomy").tolist() == [[0, 1, 0], [1, 0, 0], [1, 0, 0]]
+    assert not graph.matrix(np.array([10, 20]), known, "similar").any()
+    assert not graph.matrix(np.array([10, 20]), [{**known[0], "weight": -0.5}], "taxonomy").any()

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from recsys_core import registry
 from recsys_core.lake import Lake
 from recsys_core.registry import ModelVersion, arrays_from_bytes, arrays_to_bytes
+from recsys_core.sensitive import Sensitive, marked
 from recsys_core.tables import TABLES
 from recsys_core.texts import tokenize
 from recsys_core.topics import TopicModel, membership, topic_model
@@ -128,12 +129,12 @@ def published_versions(lake: Lake) -> dict[str, list[ModelVersion]]:
     return {kind: [v for v in registry.versions(lake, kind) if kind != CHAMPIONS or v.status != "candidate"] for kind in kinds(lake)}
 
 
-def model_tables(lake: Lake) -> dict[str, pa.Table]:
+def model_tables(lake: Lake, sensitive: Sensitive | None = None) -> dict[str, pa.Table]:
     """The warehouse's topic, topic_version, topic_lineage and model_version, whole.
 
     A topic has the words and labels of the last version that holds it, one in use before one that was rolled back or replaced. It is active
     or dormant as the newest version in use of its kind says, else retired since the night before the first version without it became valid;
-    a topic that no version in use holds, since the first night of the version that does.
+    a topic that no version in use holds, since the first night of the version that does. What is `sensitive` is marked so.
     """
     topic: dict[int, dict[str, Any]] = {}
     parts: dict[str, list[pa.Table]] = {name: [TABLES[name].arrow_schema().empty_table()] for name in TABLE_NAMES}
@@ -150,7 +151,7 @@ def model_tables(lake: Lake) -> dict[str, pa.Table]:
                 topic[row["topic_id"]] = row | ({"status": "retired", "retired_ds": end} if end else {})
     tables = {name: pa.concat_tables(held).combine_chunks() for name, held in parts.items() if name != "topic"}
     rows = [topic[i] for i in sorted(topic)]
-    tables["topic"] = pa.Table.from_pylist(rows, schema=TABLES["topic"].arrow_schema())
+    tables["topic"] = marked(pa.Table.from_pylist(rows, schema=TABLES["topic"].arrow_schema()), sensitive or Sensitive())
     tables["model_version"] = registry.as_table(registry.versions(lake))
     return tables
 

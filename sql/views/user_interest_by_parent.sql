@@ -1,4 +1,4 @@
--- Interests of the last published night rolled up to the topics above: of a topic without one, the topic itself.
+-- Interests of the last published night rolled up to the topics above: of a topic without one, the topic itself. Sensitive topics are not shown.
 CREATE OR REPLACE VIEW user_interest_by_parent AS
 SELECT
     i.ds, i.user_key, COALESCE(t.parent_topic_id, i.topic_id) AS topic_id, i.horizon, sum(i.score) AS score, sum(i.share) AS share,
@@ -8,4 +8,5 @@ FROM user_interest i
 LEFT JOIN topic t ON t.topic_id = i.topic_id
 LEFT JOIN topic p ON p.topic_id = COALESCE(t.parent_topic_id, i.topic_id)
 WHERE i.ds = (SELECT max(q.ds) FROM publication q WHERE q.table_name = 'user_interest' AND q.is_live)
+  AND t.sensitive IS NOT TRUE AND p.sensitive IS NOT TRUE
 GROUP BY i.ds, i.user_key, COALESCE(t.parent_topic_id, i.topic_id), i.horizon;

@@ -1,0 +1,137 @@
+"""The graph of topics, and what users may take up next."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import pyarrow as pa
+
+from recsys_core.lake import empty
+from recsys_core.tables import TABLES
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jobs.runner import Night
+    from recsys_core.expansion.neighbours import Scores
+    from recsys_core.expansion.state import Week
+
+_TABLES = ("interest_edge", "user_interest_expansion")
+
+
+def expand(
+    night: Night,
+    *,
+    min_users: Annotated[int, "users that an edge of the topic graph must have been seen with", range(1, 1_000_001)] = 20,
+    collaborative: Annotated[
+        Literal["neighbours", "pagerank"], "by users who are alike, or by walks over users, topics and items (up to some 100,000 users)"
+    ] = "neighbours",
+) -> None:
+    """Write interest_edge and user_interest_expansion of the night; sensitive topics have no part in either."""
+    import numpy as np
+
+    from recsys_core import expansion, graph
+    from recsys_core.expansion import llm, state
+    from recsys_core.expansion.neighbours import similar_users
+    from recsys_core.topics import tables
+
+    if night.topics is None:
+        for table in _TABLES:
+            night.write(table, empty(TABLES[table]))
+        return
+    hidden = night.sensitive
+    all_ids, all_centres = tables.centroids(night.lake, night.topics)
+    shown = np.array([int(t) not in hidden for t in all_ids], bool)
+    ids, centres = all_ids[shown], all_centres[shown]
+    topic = {r["topic_id"]: r for r in tables.read_rows(night.lake, night.topics, "topic").to_pylist()}
+    labels, words = (
+        [(topic[t]["label_en"], topic[t]["label_zh"]) for t in ids.tolist()],
+        [json.loads(topic[t]["keywords"]) for t in ids.tolist()],
+    )
+
+    taken = graph.taken(night.scan("user_topic_day"), night.ds, night.event_types.base).persist()
+    try:
+        counted, touched = graph.counted(taken, night.ds), taken.toArrow()
+    finally:
+        taken.unpersist()
+    alike = graph.similarity(centres, words)
+    edges = graph.cooccurrence(counted.held, min_users) + graph.transitions(counted, min_users)
+    edges += graph.similar(ids, alike) + graph.taxonomy(*_known(night, topic, ids.tolist(), hidden))
+    edges = [{"ds": night.ds, **e} for e in edges if hidden.isdisjoint((e["src_topic_id"], e["dst_topic_id"]))]
+    night.write("interest_edge", pa.Table.from_pylist(edges, schema=TABLES["interest_edge"].arrow_schema()))
+
+    said = night.stances
+    found = state.week(touched, ids.tolist(), said.prior, night.read("user_interest", columns=["user_key", "topic_id"]), said.muted)
+    described = [f"{en} ({', '.join(w)})" for (en, _), w in zip(labels, words, strict=True)]
+    leads = {
+        "context": alike - np.eye(len(ids)),
+        "knowledge": graph.matrix(ids, edges, "taxonomy"),
+        "llm": llm.pairs(night.settings.generator(), described, alike, night.lake, night.runner.say),
+    }
+    parts = [empty(TABLES["user_interest_expansion"])]
+    peers = _walks(night, found, ids) if collaborative == "pagerank" else similar_users
+    for method, made in expansion.expansions(found, leads, peers).items():
+        parts.append(_rows(night.ds, method, made, found.users, ids, expansion.reasons(method, labels)))
+    night.write("user_interest_expansion", pa.concat_tables(parts))
+
+
+def _known(
+    night: Night, topic: dict[int, Any], ids: list[int], hidden: frozenset[int]
+) -> tuple[dict[int, int | None], list[tuple[int, int]]]:
+    """(the topic above each, the site's own edges between topics of the night); names of the site's file that are none are said."""
+    names = {t: (topic[t]["label_en"], topic[t]["label_zh"]) for t in ids}
+    given, unknown = night.settings.taxonomy_edges.between(names)
+    known = {n.casefold() for t in hidden & topic.keys() for n in (topic[t]["label_en"], topic[t]["label_zh"], str(t))}
+    if strange := [n for n in unknown if n.casefold() not in known]:
+        night.runner.say(f"TAXONOMY_EDGE_FILE: no topic of {night.ds} is {', '.join(map(repr, strange[:5]))}{' …' if strange[5:] else ''}")
+    return {t: topic[t]["parent_topic_id"] for t in ids}, given
+
+
+def _rows(ds: dt.date, method: str, made: Any, users: list[str], ids: np.ndarray, reasons: list[str]) -> pa.Table:
+    """Proposals as rows of user_interest_expansion."""
+    n = len(made.user)
+    columns = {
+        "ds": pa.repeat(pa.scalar(ds, pa.date32()), n),
+        "user_key": pa.array(users, pa.string()).take(pa.array(made.user)),
+        "topic_id": ids[made.topic],
+        "method": pa.repeat(method, n),
+        "via_topic_id": ids[made.via],
+        "score": made.score,
+        "rank": made.rank,
+        "reason": pa.array(reasons, pa.string()).take(pa.array(made.via)),
+    }
+    schema = TABLES["user_interest_expansion"].arrow_schema()
+    return pa.table([pa.array(columns[f.name]).cast(f.type) for f in schema], schema=schema)
+
+
+def _walks(night: Night, found: Week, ids: np.ndarray) -> Scores:
+    """Scores by PageRank: what users did with items in the window, up to now and up to seven nights ago, and the items' topics."""
+    import numpy as np
+    import pyarrow.compute as pc
+    from scipy import sparse
+
+    from recsys_core.expansion.pagerank import walks
+    from recsys_core.graph import AHEAD_DAYS
+
+    topics = night.read("item_topic", 1, ["item_id", "topic_id", "weight"])
+    items = pc.unique(topics["item_id"]).sort()
+    cut, users = night.ds - dt.timedelta(days=AHEAD_DAYS), pa.array(found.users, pa.string())
+
+    def spread(frame: pa.Table, row: Any, column: Any, value: str, shape: tuple[int, int]) -> Any:
+        kept = pc.and_(row.is_valid(), column.is_valid())
+        at = [c.filter(kept).to_numpy() for c in (frame[value], row, column)]
+        return sparse.csr_matrix((at[0].astype(np.float64), (at[1], at[2])), shape=shape)
+
+    done = []
+    for last in (cut, night.ds):
+        nights = [d for d in night.nights("user_item_day") if d <= last]
+        days = night.lake.read("user_item_day", nights, ["user_key", "item_id", "n_events"])
+        places = (
+            pc.index_in(days["user_key"].cast(pa.string()), users),
+            pc.index_in(days["item_id"].cast(pa.string()), items.cast(pa.string())),
+        )
+        done.append(spread(days, *places, "n_events", (len(users), len(items))))
+    places = pc.index_in(topics["item_id"], items), pc.index_in(topics["topic_id"], pa.array(ids, pa.int64()))
+    return walks([(found.before, done[0]), (found.now, done[1])], spread(topics, *places, "weight", (len(items), len(ids))))

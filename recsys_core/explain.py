@@ -8,7 +8,7 @@ import pyarrow as pa
 from recsys_core.recommenders.base import Ints
 
 # What each source may claim. 'catalogue' stands for a slot that only fills the list: nobody has chosen the item lately.
-REASON_OF_SOURCE = {"transitions": "followed", "content": "similar_text", "popularity": "popular"}
+REASON_OF_SOURCE = {"transitions": "followed", "content": "similar_text", "popularity": "popular", "declared": "declared"}
 CATALOGUE = "catalogue"
 
 TEMPLATES: dict[str, tuple[str, str]] = {
@@ -16,6 +16,7 @@ TEMPLATES: dict[str, tuple[str, str]] = {
     "similar_text": ("Because of “{title}”: its description is similar", "因为“{title}”：两者的描述相近"),
     "popular": ("Popular in the last {nights} nights", "近{nights}天的热门"),
     CATALOGUE: ("More from the catalogue", "更多商品"),
+    "declared": ("Close to the interests you named", "贴近您声明的兴趣"),
 }
 CODES = tuple(TEMPLATES)
 

@@ -72,14 +72,18 @@ def blend(
     eligible: NDArray[np.bool_],
     n: int,
     allow_seen: bool = False,
+    barred: sparse.csr_matrix | None = None,
 ) -> Slots:
     """The n best eligible items of each user by Σ weight × normalised score.
 
-    `sources` are fitted, `eligible` has shape (n_items,). What a user ever met is left out before the cut.
+    `sources` are fitted, `eligible` has shape (n_items,). What a user ever met is left out before the cut, as is what is non-zero for them
+    in `barred` (n_users, n_items).
     Every list is full, or holds all that is eligible and unseen: items that no source knows come last, by item id, under the source
     'popularity' (the last one when there is none of that name). Users keep the order given.
     """
     names, seen = list(sources), None if allow_seen else history.seen()
+    if barred is not None:
+        seen = barred if seen is None else seen + barred
     fallback = names.index("popularity") if "popularity" in names else len(names) - 1
     parts = []
     for first in range(0, len(users), BLOCK):

@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 import pytest
 
 from recsys_core import explain
+from recsys_core.declared import Stances
 from recsys_core.events import type_weights
 from recsys_core.lake import checksum, conform
-from recsys_core.lists import CANDIDATES, Recipe, make
+from recsys_core.lists import CANDIDATES, FEW_EVENTS, Recipe, make
 from recsys_core.rank import blend, choose_weights, ranked, top_n
 from recsys_core.recommenders import Interactions, Recommender
 from recsys_core.recommenders.content import Content
@@ -170,18 +171,38 @@ CATALOGUE = pa.table(
     }
 )
 SESSIONS = pa.table({"user_key": ["u0", "u0", "u0", "u5"], "lang": ["zh", "en", "en", "zh"], "region": ["CN", None, None, "CN"]})
-TOPICS = pa.table({"item_id": ["b", "b", "c"], "topic_id": [7, 8, 9], "rank": pa.array([1, 2, 1], pa.int16())})
+TOPICS = pa.table({"item_id": ["b", "b", "c"], "topic_id": [7, 8, 9], "weight": [0.6, 0.4, 1.0], "rank": pa.array([1, 2, 1], pa.int16())})
+
+
+def contexts(*rows: tuple[int, str, str, str]) -> pa.Table:
+    """Rows of user_item_context_day from (nights ago, user, item, part of the day)."""
+    made = [{"ds": D - dt.timedelta(days=n), "user_key": u, "item_id": i, "daypart": p} for n, u, i, p in rows]
+    return pa.Table.from_pylist(made, schema=TABLES["user_item_context_day"].arrow_schema()).select(
+        ["ds", "user_key", "item_id", "daypart"]
+    )
+
+
+def said(*prior: tuple[str, int, float], muted: tuple[tuple[str, int], ...] = ()) -> Stances:
+    schema = pa.schema([("user_key", pa.string()), ("topic_id", pa.int64()), ("weight", pa.float64())])
+    return Stances(pa.table([pa.array([p[k] for p in prior], f.type) for k, f in enumerate(schema)], schema=schema), frozenset(muted))
 
 
 def past(rows: list[dict[str, object]] = ROWS) -> History:
     return build(reduce_night(table(rows)), CATALOGUE["item_id"].to_pylist(), D)
 
 
-def lists(rows: list[dict[str, object]] = ROWS, recipe: Recipe | None = None) -> pa.Table:
+def lists(
+    rows: list[dict[str, object]] = ROWS,
+    recipe: Recipe | None = None,
+    met: pa.Table | None = None,
+    stances: Stances | None = None,
+    hidden: tuple[int, ...] = (),
+) -> pa.Table:
     history = past(rows)
     vectors = np.eye(len(history.items), 8, dtype=np.float32)
     vectors[history.item_codes(pa.array(["c"]))] = vectors[history.item_codes(pa.array(["f"]))]
-    made = make(history, CATALOGUE, vectors, SESSIONS, TOPICS, recipe or Recipe(list_size=4), D, "run-1")
+    told = (SESSIONS, TOPICS, recipe or Recipe(list_size=4), D, "run-1", met or contexts(), stances or said())
+    made = make(history, CATALOGUE, vectors, *told, hidden)
     return conform(made, TABLES["user_topn"])
 
 
@@ -235,12 +256,72 @@ def test_reason_by_text() -> None:
 def test_lists_of_unknown_users() -> None:
     made = lists()
     names = made.filter(pc.equal(made["user_key"], "*"))["list_name"].unique().to_pylist()
-    assert names == ["popular", "popular_en", "popular_zh", "popular_region_CN"]
+    assert names == [
+        "popular",
+        "popular_en",
+        "popular_zh",
+        *(f"popular_daypart_{part}" for part in ("night", "morning", "afternoon", "evening")),
+        "popular_region_CN",
+    ]
     best = of(made, "*", "popular")
     assert [r["item_id"] for r in best] == ["a", "b", "e", "c"]  # six, five, once long ago, none for c: ids decide
     assert [r["reason_code"] for r in best] == ["popular", "popular", "catalogue", "catalogue"]
     assert best[0]["reason_text_en"] == "Popular in the last 14 nights"
     assert all(r["evidence_item_id"] is None for r in best)
+
+
+# -- little is known --------------------------------------------------------------------------------------------------------------
+def items(made: pa.Table, user: str, list_name: str = "for_you") -> list[object]:
+    return [r["item_id"] for r in of(made, user, list_name)]
+
+
+def test_what_is_popular_at_a_part_of_the_day() -> None:
+    rows = [*(day(0, f"m{n}", "f", view=1) for n in range(60)), *(day(3, f"e{n}", "e", view=1) for n in range(90)), *ROWS]
+    met = [*((0, f"m{n}", "f", "morning") for n in range(60)), *((3, f"e{n}", "e", "evening") for n in range(90))]
+    met += [(0, "u9", "d", "morning"), (40, "u8", "e", "morning"), (0, "m1", "e", "morning"), (1, "u5", "c", "")]
+    made = lists(rows, met=contexts(*met))
+    assert items(made, "*", "popular")[:2] == ["e", "f"]
+    assert items(made, "*", "popular_daypart_morning")[:2] == ["f", "e"]  # who met it disliked d; of long ago and of no part nothing counts
+    assert items(made, "*", "popular_daypart_evening")[:2] == ["e", "f"]
+    assert items(made, "*", "popular_daypart_night") == items(made, "*", "popular")  # nobody was there: everyone decides
+    assert lists(rows, met=contexts(*met[::-1])).equals(made)
+    swapped = contexts(*((n, u, i, {"morning": "evening", "evening": "morning"}.get(p, p)) for n, u, i, p in met))
+    assert items(lists(rows, met=swapped), "*", "popular_daypart_evening")[:2] == ["f", "e"]
+
+
+def test_who_only_declared_gets_what_is_near_to_it() -> None:
+    made = lists(stances=said(("nobody", 9, 1.0), ("gone", 9, 1.0), ("u0", 9, 1.0)))
+    best = of(made, "nobody", "for_you")
+    assert {r["item_id"] for r in best[:2]} == {"c", "f"}  # c is of the topic, f reads alike, though nobody ever met it
+    assert (best[0]["source"], best[0]["reason_code"], best[0]["evidence_item_id"]) == ("declared", "declared", None)
+    assert (best[0]["reason_text_en"], best[0]["reason_text_zh"]) == ("Close to the interests you named", "贴近您声明的兴趣")
+    assert [r["reason_code"] for r in best[2:]] == ["popular", "popular"]
+    assert [r["rank"] for r in best] == [1, 2, 3, 4]
+    assert "a" not in items(made, "gone")  # met long ago
+    assert items(made, "u0") == items(lists(), "u0")  # who has events is known by those
+    assert items(lists(stances=said(("nobody", 7, 1.0))), "nobody")[0] == "b"
+
+
+def test_what_is_muted_is_not_listed() -> None:
+    before = lists()
+    assert "b" in items(before, "u5")
+    assert "b" in items(before, "u8")
+    made = lists(stances=said(("nobody", 9, 1.0), muted=(("u5", 7), ("nobody", 7), ("x", 9))))
+    assert "b" not in items(made, "u5")
+    assert "b" not in items(made, "nobody")
+    assert items(made, "u8") == items(before, "u8")
+
+
+def test_an_item_of_a_sensitive_topic_is_listed_for_nobody() -> None:
+    made = lists(stances=said(("nobody", 7, 1.0)), hidden=(7, 99))
+    assert set(lists()["item_id"].to_pylist()) - set(made["item_id"].to_pylist()) == {"b"}
+
+
+def test_an_item_of_tonight_is_listed_by_its_text() -> None:
+    for events in (1, FEW_EVENTS):
+        best = of(lists([day(0, "x", "c", view=events), *ROWS]), "x", "for_you")
+        (new,) = (r for r in best if r["item_id"] == "f")
+        assert (new["source"], new["reason_code"], new["evidence_item_id"]) == ("content", "similar_text", "c")
 
 
 def test_same_rows_whatever_their_order() -> None:

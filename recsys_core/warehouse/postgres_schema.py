@@ -190,4 +190,7 @@ def _declared(table: Table, metadata: sa.MetaData) -> sa.Table:
         sa.Column(c.name, _TYPES[c.type], nullable=c.nullable, primary_key=c.name in table.key, autoincrement=False) for c in table.columns
     ]
     unique = [sa.UniqueConstraint(*table.unique)] if table.unique else []
-    return sa.Table(table.name, metadata, *columns, *unique, comment=schema_mark("postgres") if table.name == "publication" else None)
+    index = [sa.Index(table.index_name, *table.index)] if table.index else []
+    return sa.Table(
+        table.name, metadata, *columns, *unique, *index, comment=schema_mark("postgres") if table.name == "publication" else None
+    )

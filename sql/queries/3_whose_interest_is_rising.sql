@@ -10,7 +10,8 @@ WITH RECURSIVE wanted (topic_id) AS (
 changed AS (
     SELECT c.user_key, sum(c.share_prev) AS share_before, sum(c.share_now) AS share_now
     FROM user_interest_change c
-    WHERE c.ds = CAST(:ds AS DATE) AND c.change IN ('new', 'rising', 'returned') AND c.topic_id IN (SELECT w.topic_id FROM wanted w)
+    WHERE c.ds = CAST(:ds AS DATE) AND c.change IN ('new', 'rising', 'returned')
+      AND c.topic_id = ANY (CAST(ARRAY(SELECT w.topic_id FROM wanted w) AS BIGINT[]))
     GROUP BY c.user_key
 ),
 compared AS (
@@ -19,7 +20,8 @@ compared AS (
         sum(CASE WHEN i.horizon = '90d' THEN i.share ELSE 0 END) AS share_before,
         sum(CASE WHEN i.horizon = '7d' THEN i.share ELSE 0 END) AS share_now
     FROM user_interest i
-    WHERE i.ds = CAST(:ds AS DATE) AND i.horizon IN ('7d', '90d') AND i.topic_id IN (SELECT w.topic_id FROM wanted w)
+    WHERE i.ds = CAST(:ds AS DATE) AND i.horizon IN ('7d', '90d')
+      AND i.topic_id = ANY (CAST(ARRAY(SELECT w.topic_id FROM wanted w) AS BIGINT[]))
       AND NOT EXISTS (SELECT 1 FROM user_interest_change c WHERE c.ds = CAST(:ds AS DATE))
     GROUP BY i.user_key
 )

@@ -43,27 +43,46 @@ def night_zone() -> ZoneInfo:
 
 
 def resolve_ds(run: Any) -> str:
-    """The night (YYYY-MM-DD) that a DAG run means; the only place where a run becomes a date.
+    """The night (YYYY-MM-DD) that a DAG run means: here, and in `running_ds`, a run becomes a date.
 
     An explicit `ds` wins; a scheduled, backfill or asset run means its logical date; a manual run means the last night that ended before
     its `run_after`, in the configured time zone (the logical date "now" that the UI fills in is ignored). Anything else fails at once.
     """
     kind = str(getattr(run.run_type, "value", run.run_type))
-    given = (run.conf or {}).get("ds")
-    if given:
-        try:
-            night = date.fromisoformat(str(given))
-        except ValueError:
-            night = None
-        if night is None or night.isoformat() != given:
-            raise AirflowFailException(f"ds={given!r} is not a calendar date like 2026-03-01: trigger again with a correct one.")
-        return night.isoformat()
+    if given := _typed(run):
+        return given
     if kind in ("manual", "operator_triggered"):
         if run.run_after is not None:
             return (run.run_after.astimezone(night_zone()).date() - timedelta(days=1)).isoformat()
     elif run.logical_date is not None:
         return run.logical_date.astimezone(UTC).date().isoformat()
     raise AirflowFailException(f"This {kind} run has no date to take a night from: trigger the DAG by hand and fill in ds.")
+
+
+def running_ds(run: Any) -> str:
+    """The day (YYYY-MM-DD) whose events a run of the DAG intraday takes in: an explicit `ds`, else that of the moment before `run_after`.
+
+    So the run of midnight, in the configured time zone, takes in the last quarter of an hour of the day that has just ended.
+    """
+    if given := _typed(run):
+        return given
+    if run.run_after is None:
+        raise AirflowFailException("This run has no time to take a day from: trigger the DAG by hand and fill in ds.")
+    return (run.run_after - timedelta(microseconds=1)).astimezone(night_zone()).date().isoformat()
+
+
+def _typed(run: Any) -> str | None:
+    """The date that was given with the run; None without one, a failure when it is none."""
+    given = (run.conf or {}).get("ds")
+    if not given:
+        return None
+    try:
+        night = date.fromisoformat(str(given))
+    except ValueError:
+        night = None
+    if night is None or night.isoformat() != given:
+        raise AirflowFailException(f"ds={given!r} is not a calendar date like 2026-03-01: trigger again with a correct one.")
+    return night.isoformat()
 
 
 def trigger_of(run: Any) -> str:

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 # The input under which a night's facts name their cutoff.
 KNOWN_CUTOFF = "_known_cutoff"
-_ONE_DAY = dt.timedelta(days=1)
+ONE_DAY = dt.timedelta(days=1)
 
 
 def end_of(ds: dt.date, settings: Settings) -> dt.datetime:
     """The local end of a night, UTC."""
-    return dt.datetime.combine(ds + _ONE_DAY, dt.time(), ZoneInfo(settings.time_zone)).astimezone(dt.UTC)
+    return dt.datetime.combine(ds + ONE_DAY, dt.time(), ZoneInfo(settings.time_zone)).astimezone(dt.UTC)
 
 
 def known_cutoff(ds: dt.date, settings: Settings) -> dt.datetime | None:
@@ -28,7 +28,7 @@ def known_cutoff(ds: dt.date, settings: Settings) -> dt.datetime | None:
     An event of the night lies in one of the landing partitions of its window, and was received a day after that partition's at the latest.
     """
     cutoff = settings.known_cutoff
-    return cutoff if cutoff and cutoff < end_of(ds + (WINDOW[-1] + 1) * _ONE_DAY, settings) else None
+    return cutoff if cutoff and cutoff < end_of(ds + (WINDOW[-1] + 1) * ONE_DAY, settings) else None
 
 
 def cleaned_as_known(lake: Lake, ds: dt.date) -> dt.datetime | None:
@@ -44,5 +44,5 @@ def known_otherwise(lake: Lake, ds: dt.date, settings: Settings) -> list[dt.date
     if cutoff is None:
         return []
     asked = settings.model_copy(update={"known_cutoff": cutoff})
-    nights = [d for n in range(WINDOW[-1] + 1, 0, -1) if lake.manifest("landing_file", d := ds - n * _ONE_DAY)]
+    nights = [d for n in range(WINDOW[-1] + 1, 0, -1) if lake.manifest("landing_file", d := ds - n * ONE_DAY)]
     return [d for d in nights if cleaned_as_known(lake, d) != known_cutoff(d, asked)]

@@ -42,21 +42,21 @@ def publish_together(nights: Sequence[Night], *, force: bool = False) -> None:
     refused: list[str] = []
     with connect(nights[0].settings.warehouse, nights[0].runner.say) as warehouse:
         for batch in _batches([n for n in nights if force or not _up_to_date(n, warehouse)]):
-            fit = {}
+            fit, models = {}, model_tables(batch[0].lake, batch[0].settings.sensitive_topics)
             for night in batch:
                 try:
                     fit[night.ds] = night, staged(night)
                 except PublishError as error:
                     refused.append(str(error))
             try:
-                _publish(warehouse, fit, model_tables(batch[0].lake))
+                _publish(warehouse, fit, models)
             except PublishError as error:
                 if len(fit) == 1:
                     refused.append(str(error))
                     continue
                 for ds, one in fit.items():
                     try:
-                        _publish(warehouse, {ds: one}, model_tables(batch[0].lake))
+                        _publish(warehouse, {ds: one}, models)
                     except PublishError as mine:
                         refused.append(str(mine))
     if refused:
@@ -73,8 +73,11 @@ def _publish(warehouse: Warehouse, nights: dict[dt.date, tuple[Night, NightTable
 
     if not nights:
         return
+    from recsys_core.intraday.running_day import folder_of
+
     made = warehouse.publish_nights([tables for _, tables in nights.values()], models, fence)
     for ds, (night, staged_night) in nights.items():
+        night.lake.remove(folder_of(ds))  # what the day so far was made of
         counts = ", ".join(f"{t} {rows.num_rows:,}" for t, rows in staged_night.tables.items() if rows.num_rows)
         night.runner.say(f"{ds} published as generation {max(made[ds].values())}: {counts or 'an empty night'}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +26,12 @@ _BROADCAST_ROWS = 1_000_000
 _NAMES = TABLES["event_clean"].names
 
 
-def parsed(spark: SparkSession, job: ParseJob, store: str, folder: str) -> list[Row]:
-    """Parse the job's files, one task each, into Parquet files below `folder` of `store`; rows of FILE_SCHEMA, by file."""
+def parsed(spark: SparkSession, job: ParseJob, store: str, folder: str, first: int = 0) -> list[Row]:
+    """Parse the job's files from the first-th on, one task each, into Parquet files below `folder` of `store`; rows of FILE_SCHEMA."""
     n = len(job.files)
-    found = spark.range(0, n, 1, max(n, 1)).mapInArrow(parse_files(job, store, folder), from_arrow_schema(FILE_SCHEMA)).collect()
+    found = (
+        spark.range(first, n, 1, max(n - first, 1)).mapInArrow(parse_files(job, store, folder), from_arrow_schema(FILE_SCHEMA)).collect()
+    )
     return sorted(found, key=lambda r: r["file_no"])
 
 
@@ -66,7 +68,7 @@ class Cleaned:
             frame.unpersist()
 
 
-def cleaned(rows: DataFrame, files: Sequence[Row], job: ParseJob, rule: BotRule, key_id: str, run_id: str) -> Cleaned:
+def cleaned(rows: DataFrame, files: Sequence[Row | Mapping[str, Any]], job: ParseJob, rule: BotRule, key_id: str, run_id: str) -> Cleaned:
     """The night of `job` from its parsed rows and what is known of its files; close it when its frames are written.
 
     Of the events with one id in the window the first by received_ts (without one: last), file and place is kept, whatever night the others
@@ -158,7 +160,7 @@ def _frame(rows: DataFrame, users: Iterable[tuple[str, dt.date]]) -> DataFrame:
     return rows.sparkSession.createDataFrame(sorted(users), "user_key string, ds date")
 
 
-def _count(made: Cleaned, files: Sequence[Row], job: ParseJob, dropped: dict[str, list[Row]]) -> None:
+def _count(made: Cleaned, files: Sequence[Row | Mapping[str, Any]], job: ParseJob, dropped: dict[str, list[Row]]) -> None:
     """Fill in the ledgers: what the parser counted, and what the night as a whole made of it."""
     for row in files:
         file, partition = job.files[row["file_no"]]

@@ -359,11 +359,11 @@ class Lake:
         reader = spark.read.schema(TABLES[table].spark_schema())
         return reader.parquet(*paths) if paths else spark.createDataFrame([], TABLES[table].spark_schema())
 
-    def _keep_to_owner(self, table: Table) -> None:
-        """Let nobody else of this machine into the folder of a restricted table; elsewhere that is for the store's own rules."""
-        if table.restricted and self.local:
-            os.makedirs(self.path(table.name), exist_ok=True)
-            os.chmod(self.path(table.name), 0o700)
+    def keep_to_owner(self, folder: str) -> None:
+        """Make a folder that nobody else of this machine can enter; elsewhere that is for the store's own rules."""
+        if self.local:
+            os.makedirs(self.path(folder), exist_ok=True)
+            os.chmod(self.path(folder), 0o700)
 
     def write(self, table: str, ds: dt.date, rows: pa.Table | DataFrame, stamp: Stamp, **parts: str) -> Manifest:
         """Write a fresh run directory, audit it, and make it live; returns the manifest.
@@ -387,7 +387,8 @@ class Lake:
         declared, folder = TABLES[table], self.partition(table, ds, **parts)
         run = f"{stamp.run_id}-a{stamp.attempt:06}-{uuid.uuid4().hex[:8]}"
         target = f"{folder}/run={run}"
-        self._keep_to_owner(declared)
+        if declared.restricted:
+            self.keep_to_owner(declared.name)
         if isinstance(rows, pa.Table):
             rows = conform(rows, declared)
             self._write_file(f"{target}/part-00000.parquet", rows)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from threading import Lock
 
 import numpy as np
+import pyarrow as pa
 
 from recsys_core.lake import Lake, LakeError
 
@@ -31,24 +33,30 @@ class VectorStore:
             if manifest is None or manifest.run in self._runs:
                 continue
             self._runs.add(manifest.run)
-            rows = self.lake.read("text_embedding", [night], ["text_hash", "vec"], embedding_space=self.space)
-            if rows.num_rows == 0:
-                continue
-            data = b"".join(rows.column("vec").to_pylist())
-            self._blocks.append(np.frombuffer(data, "<f2").reshape(rows.num_rows, -1))
-            block = len(self._blocks) - 1
-            for row, text_hash in enumerate(rows.column("text_hash").to_pylist()):
-                self._row_of.setdefault(text_hash, (block, row))
+            self.add(self.lake.read("text_embedding", [night], ["text_hash", "vec"], embedding_space=self.space))
+
+    def add(self, rows: pa.Table) -> None:
+        """Take up rows of text_embedding."""
+        if rows.num_rows == 0:
+            return
+        data = b"".join(rows.column("vec").to_pylist())
+        self._blocks.append(np.frombuffer(data, "<f2").reshape(rows.num_rows, -1))
+        block = len(self._blocks) - 1
+        for row, text_hash in enumerate(rows.column("text_hash").to_pylist()):
+            self._row_of.setdefault(text_hash, (block, row))
+
+    def missing(self, hashes: Collection[str]) -> list[str]:
+        """Those that have no vector, sorted."""
+        with self._lock:
+            if any(h not in self._row_of for h in hashes):
+                self.refresh()
+        return sorted({h for h in hashes if h not in self._row_of})
 
     def get(self, hashes: list[str]) -> np.ndarray:
         """Unit vectors, float32 of shape (len(hashes), dimensions); LakeError when one is missing."""
         if self.space is None:
             return np.zeros((len(hashes), 1), np.float32)
-        with self._lock:
-            if any(h not in self._row_of for h in hashes):
-                self.refresh()
-        missing = [h for h in hashes if h not in self._row_of]
-        if missing:
+        if missing := self.missing(hashes):
             raise LakeError(
                 f"{len(missing)} texts have no vector in {self.space} (first: {missing[0]}): run `python -m jobs embed` of their night"
             )

@@ -465,7 +465,7 @@ def test_decimals_and_text_lists_survive_both_engines(tmp_path: Path, postgres_d
     """The lake's catalogue has them: copied through both engines by the connections that publishing uses, it keeps its hash."""
     import duckdb
 
-    from recsys_core.warehouse.duckdb import _Connection as DuckDBSession
+    from recsys_core.warehouse.duckdb_session import DuckDBSession
 
     item = row(ds=DAY, title="it", description=None, category="c", brand=None, lang="zh", valid_from_ds=DAY, deleted=False)
     rows = table(

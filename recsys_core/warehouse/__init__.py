@@ -20,10 +20,21 @@ import pyarrow as pa
 
 from recsys_core.lake import checksum
 from recsys_core.tables import TABLES
-from recsys_core.warehouse.publication import MAX_NIGHTS, MODEL_TABLES, NIGHT_TABLES, USER_TABLES, NightTables, Publication, Source
+from recsys_core.warehouse.publication import (
+    INTRADAY,
+    MAX_NIGHTS,
+    MODEL_TABLES,
+    NEWEST,
+    NIGHT_TABLES,
+    USER_TABLES,
+    NightTables,
+    Publication,
+    Source,
+)
 from recsys_core.warehouse.session import SQL, PublishError, TransientError, WarehouseError, answer, stored
 
 __all__ = [
+    "INTRADAY",
     "MAX_NIGHTS",
     "MODEL_TABLES",
     "NIGHT_TABLES",
@@ -68,6 +79,16 @@ class Warehouse(ABC):
     @abstractmethod
     def publish_models(self, tables: Mapping[str, pa.Table], fence: Callable[[], None] | None = None) -> None:
         """Replace model tables (of MODEL_TABLES) whole."""
+
+    @abstractmethod
+    def publish_intraday(
+        self, ds: dt.date, rows: pa.Table, source: Source, as_of_ts: dt.datetime, fence: Callable[[], None] | None = None
+    ) -> int | None:
+        """Replace the running day's rows of user_interest_intraday; returns the generation, None when a night from ds on is published.
+
+        On DuckDB they lie in a small file beside the warehouse's, which `fetch` attaches. Raises SchemaError or PublishError, and leaves
+        everything as it was, when rows do not fit or are not as the source announces.
+        """
 
     @abstractmethod
     def erase(
@@ -118,6 +139,11 @@ class Warehouse(ABC):
     def checksum(self, table: str, ds: dt.date | None = None) -> str:
         """The hash that `recsys_core.lake.checksum` gives of the rows: equal to the lake's for equal rows."""
         return checksum(self.read(table, ds), TABLES[table].key)
+
+    def newest(self) -> dt.date | None:
+        """The newest published night; None before the first one."""
+        found: dt.date | None = self.query(NEWEST).column(0)[0].as_py() if self.exists() else None
+        return found
 
     def live(self, ds: dt.date) -> dict[str, dict[str, Any]]:
         """What readers see of a night: table → run_id, input_hash, generation, row_count, content_hash; empty when not published."""

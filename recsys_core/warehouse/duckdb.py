@@ -8,14 +8,13 @@ users are erased, it is filled table by table instead, so that it holds no byte 
 from __future__ import annotations
 
 import datetime as dt
-import errno
 import fcntl
 import glob
 import os
-import re
 import shutil
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,95 +22,30 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recsys_core.tables import TABLES
-from recsys_core.warehouse import NightTables, Warehouse, WarehouseError
+from recsys_core.warehouse import NightTables, Source, Warehouse, WarehouseError
+from recsys_core.warehouse.duckdb_session import BESIDE, CONFIG, DuckDBSession, quoted, reading, said
 from recsys_core.warehouse.migrate import Shape, changes, copied, shapes, undeclared
 from recsys_core.warehouse.publication import (
+    INTRADAY,
     USER_TABLES,
+    conformed_intraday,
     conformed_models,
     generations_of,
     prepared,
     record,
     record_erasure,
+    record_intraday,
     record_requests,
     run_checks,
     verify,
+    verify_table,
 )
-from recsys_core.warehouse.session import bind, make_schema, schema_mark
+from recsys_core.warehouse.session import make_schema, schema_mark
 
-CONFIG: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "2GB", "preserve_insertion_order": "false"}
 LOCK_POLL_S = 0.05
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
-
-
-class _Connection:
-    """A Session on one DuckDB connection."""
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self.connection = connection
-        self.removed: dict[tuple[str, dt.date], int] = {}
-        connection.execute("SET TimeZone = 'UTC'")
-
-    def fetch(self, sql: str, params: Mapping[str, Any]) -> pa.Table:
-        text, names = bind(sql, params, lambda name, number: f"${name}")
-        return self.connection.sql(text, params={n: params[n] for n in names} if names else None).to_arrow_table()
-
-    def run(self, sql: str, params: Mapping[str, Any]) -> None:
-        text, names = bind(sql, params, lambda name, number: f"${name}")
-        self.connection.execute(text, {n: params[n] for n in names})
-
-    def append(self, table: str, rows: pa.Table) -> None:
-        names = ", ".join(rows.column_names)
-        self.connection.register("_staged", rows)
-        self.connection.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM _staged")
-        self.connection.unregister("_staged")
-
-    def mark(self) -> str | None:
-        """The schema's mark, None in an empty file."""
-        sql = "SELECT comment FROM duckdb_tables() WHERE database_name = current_database() AND table_name = 'publication'"
-        return next(iter(self.fetch(sql, {}).column(0).to_pylist()), None)
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[_Connection]:
-    """The file read-only, attached to an instance of its own.
-
-    Connects of one process to one path share an instance, and with it the old file, until all of them are closed.
-    """
-    connection = duckdb.connect(":memory:", config=CONFIG)
-    try:
-        connection.execute(f"ATTACH {_quoted(path)} AS warehouse (READ_ONLY)")
-        connection.execute("USE warehouse")
-        yield _Connection(connection)
-    finally:
-        connection.close()
-
-
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
-
-
-@contextmanager
-def _said(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except duckdb.Error as error:
-        room = re.search("no space left|file too large|quota|could not (write|truncate|fsync)", str(error), re.IGNORECASE)
-        raise WarehouseError(f"{path}: {error}" + (f". {_remedy(path)}" if room else "")) from error
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        raise WarehouseError(f"{error.filename or path}: {error.strerror}. {_remedy(path)}") from error
-
-
-def _remedy(path: Path) -> str:
-    """What helps when a file cannot be written: most often there is no room."""
-    size = path.stat().st_size if path.exists() else 0
-    return (
-        f"The warehouse needs room for a second copy of itself ({size / 2**20:,.0f} MiB now) in {path.parent}, and the right to write "
-        "there: see to both, then run again. What was published stays as it was"
-    )
 
 
 class DuckDBWarehouse(Warehouse):
@@ -119,18 +53,19 @@ class DuckDBWarehouse(Warehouse):
 
     def __init__(self, path: Path, say: Callable[[str], None] = lambda line: None, lock_wait_s: float = 600.0) -> None:
         self.path = path.absolute()
+        self.beside = self.path.with_name(f"{self.path.name}.intraday")
         self.say = say
         self._lock_wait_s = lock_wait_s
         self._open: Any = None
-        self._reader: _Connection | None = None
-        self._seen: tuple[int, int, int] | None = None
+        self._reader: DuckDBSession | None = None
+        self._seen: list[tuple[int, int, int]] = []
 
     def exists(self) -> bool:
         return self.path.exists()
 
     def ensure_schema(self, may_drop: bool = False) -> None:
         if self.exists():
-            with _said(self.path):
+            with said(self.path):
                 if self.reader().mark() == schema_mark("duckdb"):
                     return
         with self._replacing(may_drop=may_drop):
@@ -157,6 +92,41 @@ class DuckDBWarehouse(Warehouse):
         with self._replacing(fence=fence) as session:
             _replace_models(session, rows)
 
+    def publish_intraday(
+        self, ds: dt.date, rows: pa.Table, source: Source, as_of_ts: dt.datetime, fence: Callable[[], None] | None = None
+    ) -> int | None:
+        rows = conformed_intraday(ds, rows)
+        if not self.exists():
+            return None
+        self.ensure_schema()
+        with said(self.path), self._locked():
+            if fence:
+                fence()
+            newest, before = self.newest(), {t: self.read(t) for t in BESIDE}
+            if newest is None or newest >= ds:
+                return None
+            self._clear(f"{self.path.name}.build-")
+            build = self.path.with_name(f"{self.path.name}.build-{uuid.uuid4().hex}")
+            try:
+                with duckdb.connect(str(build), config=CONFIG) as connection:
+                    session = DuckDBSession(connection)
+                    for table, held in before.items():
+                        session.run(TABLES[table].ddl("duckdb"), {})
+                        session.append(table, held.filter(pc.field("ds") > newest))
+                    session.run(f"DELETE FROM {INTRADAY} WHERE ds = :ds", {"ds": ds})
+                    session.append(INTRADAY, rows)
+                    ledger = record_intraday(session, ds, rows, source, as_of_ts)
+                    session.run(f"COMMENT ON TABLE publication IS '{schema_mark('duckdb')}'", {})
+                    connection.execute("CHECKPOINT")
+                with reading(build) as check:
+                    verify_table(check, INTRADAY, ds, source)
+                _sync(build)
+                os.replace(build, self.beside)
+                _sync(self.path.parent)
+            finally:
+                self._clear(build.name)
+            return generations_of(ledger)[ds][INTRADAY]
+
     def erase(
         self,
         user_keys: Sequence[str],
@@ -168,23 +138,31 @@ class DuckDBWarehouse(Warehouse):
         with self._replacing(fence=fence, forgotten=forgotten) as session:
             record_erasure(session, session.removed, input_hashes or {})
             record_requests(session, requests)
+            if forgotten is not None and self.beside.exists():
+                # The day so far is made anew from what is left of its events.
+                theirs = self.read(INTRADAY).join(forgotten, "user_key", join_type="inner")
+                session.removed |= {(INTRADAY, ds): n for ds, n in Counter(theirs["ds"].to_pylist()).items()}
+                self.beside.unlink()
+                _sync(self.path.parent)
         self.close()
         return session.removed
 
     def fetch(self, sql: str, params: Mapping[str, Any]) -> pa.Table:
-        with _said(self.path):
+        with said(self.path):
             return self.reader().fetch(sql, params)
 
-    def reader(self) -> _Connection:
-        """A read-only session on the file as it is now: opened again when the file was replaced. WarehouseError without a file."""
-        try:
-            info = self.path.stat()
-        except FileNotFoundError as error:
-            raise WarehouseError(f"there is no warehouse at {self.path}: publish a night first") from error
-        seen = (info.st_ino, info.st_mtime_ns, info.st_size)
+    def reader(self) -> DuckDBSession:
+        """A read-only session on the file, and the day so far, as they are now: opened again when one was replaced.
+
+        WarehouseError without a file.
+        """
+        if not self.path.exists():
+            raise WarehouseError(f"there is no warehouse at {self.path}: publish a night first")
+        files = [path for path in (self.path, self.beside) if path.exists()]
+        seen = [(info.st_ino, info.st_mtime_ns, info.st_size) for info in (path.stat() for path in files)]
         if self._reader is None or seen != self._seen:
             self.close()
-            opened = _reading(self.path)
+            opened = reading(*files)
             self._reader, self._open, self._seen = opened.__enter__(), opened, seen
         return self._reader
 
@@ -200,13 +178,13 @@ class DuckDBWarehouse(Warehouse):
         fence: Callable[[], None] | None = None,
         forgotten: pa.Table | None = None,
         may_drop: bool = False,
-    ) -> Iterator[_Connection]:
+    ) -> Iterator[DuckDBSession]:
         """A session on a new file, which becomes the warehouse when the block ends well and `nights` read back as announced.
 
         Statements commit one by one, which costs nothing in safety: nobody sees the new file. With `forgotten` (user_key) it has no row of
         these users, and the session's `removed` counts those that it left out.
         """
-        with _said(self.path), self._locked():
+        with said(self.path), self._locked():
             if fence:
                 fence()
             self._clear(f"{self.path.name}.build-")
@@ -217,14 +195,14 @@ class DuckDBWarehouse(Warehouse):
                 if same:
                     shutil.copyfile(self.path, build)
                 with duckdb.connect(str(build), config=CONFIG) as connection:
-                    session = _Connection(connection)
+                    session = DuckDBSession(connection)
                     if not same:
                         make_schema(session, "duckdb")
                         if self.path.exists():
                             lines = _carry_over(self.path, session, forgotten, may_drop)
                     yield session
                     connection.execute("CHECKPOINT")
-                with _reading(build) as check:
+                with reading(build) as check:
                     for night in nights:
                         verify(check, night)
                 _sync(build)
@@ -239,7 +217,7 @@ class DuckDBWarehouse(Warehouse):
         """Whether there is a file, of the declared schema."""
         if not self.path.exists():
             return False
-        with _reading(self.path) as old:
+        with reading(self.path) as old:
             return old.mark() == schema_mark("duckdb")
 
     def _clear(self, start: str) -> None:
@@ -275,13 +253,13 @@ class DuckDBWarehouse(Warehouse):
             yield
 
 
-def _carry_over(path: Path, session: _Connection, forgotten: pa.Table | None, may_drop: bool) -> list[str]:
+def _carry_over(path: Path, session: DuckDBSession, forgotten: pa.Table | None, may_drop: bool) -> list[str]:
     """Rows of the file at `path` into the new tables, but for those of forgotten users; returns a line for each change of the schema."""
-    with _reading(path) as old:
+    with reading(path) as old:
         found = shapes(old, "duckdb")
         lines = [f"warehouse: {change}" for change in changes(old, found, may_drop)]
     connection = session.connection
-    connection.execute(f"ATTACH {_quoted(path)} AS before (READ_ONLY)")
+    connection.execute(f"ATTACH {quoted(path)} AS before (READ_ONLY)")
     if forgotten is not None:
         connection.register("_forgotten", forgotten)
     theirs = "user_key IN (SELECT user_key FROM _forgotten)"
@@ -308,7 +286,7 @@ def _copy(connection: duckdb.DuckDBPyConnection, name: str, shape: Shape, where:
         connection.execute(f'CREATE TABLE "{name}" AS SELECT * FROM before."{name}"')
 
 
-def _replace_models(session: _Connection, rows: Mapping[str, pa.Table]) -> None:
+def _replace_models(session: DuckDBSession, rows: Mapping[str, pa.Table]) -> None:
     for name, table in rows.items():
         session.run(f"DELETE FROM {name}", {})
         if table.num_rows:

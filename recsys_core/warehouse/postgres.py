@@ -20,20 +20,25 @@ import pyarrow as pa
 from adbc_driver_manager import Error
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
-from recsys_core.warehouse import NightTables, Warehouse, WarehouseError
+from recsys_core.warehouse import NightTables, Source, Warehouse, WarehouseError
 from recsys_core.warehouse.postgres_session import LOCK, PostgresSession
 from recsys_core.warehouse.publication import (
+    INTRADAY,
+    NEWEST,
     NIGHT_TABLES,
     USER_TABLES,
+    conformed_intraday,
     conformed_models,
     generations_of,
     is_recorded,
     prepared,
     record,
     record_erasure,
+    record_intraday,
     record_requests,
     run_checks,
     verify,
+    verify_table,
 )
 from recsys_core.warehouse.session import TransientError, schema_mark
 
@@ -132,6 +137,25 @@ class PostgresWarehouse(Warehouse):
             return None, None
 
         self._transact(work)
+
+    def publish_intraday(
+        self, ds: dt.date, rows: pa.Table, source: Source, as_of_ts: dt.datetime, fence: Callable[[], None] | None = None
+    ) -> int | None:
+        rows = conformed_intraday(ds, rows)
+        self.ensure_schema()
+
+        def work(session: PostgresSession) -> tuple[int | None, pa.Table | None]:
+            session.stage(INTRADAY, rows)
+            verify_table(session, INTRADAY, ds, source)
+            self._take_turn(session, fence)
+            newest = session.fetch(NEWEST, {}).column(0)[0].as_py()
+            if newest is None or newest >= ds:
+                return None, None
+            session.swap(INTRADAY, [ds])
+            ledger = record_intraday(session, ds, rows, source, as_of_ts)
+            return generations_of(ledger)[ds][INTRADAY], ledger
+
+        return self._transact(work)
 
     def erase(
         self,

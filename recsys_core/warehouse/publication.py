@@ -17,6 +17,9 @@ from recsys_core.warehouse.session import SQL, PublishError, Session, answer, st
 NIGHT_TABLES: tuple[str, ...] = tuple(t.name for t in TABLES.values() if t.warehouse and t.by_night and t.name != "publication")
 USER_TABLES: tuple[str, ...] = tuple(t.name for t in TABLES.values() if t.warehouse and "user_key" in t.names)
 MODEL_TABLES: tuple[str, ...] = ("model_version", "topic", "topic_version", "topic_lineage")
+# The table of the day so far, and the newest night that supersedes it.
+INTRADAY = "user_interest_intraday"
+NEWEST = "SELECT max(ds) AS ds FROM publication WHERE table_name = 'user_interest' AND is_live"
 # So many nights may share one replacement of a DuckDB file, or one transaction.
 MAX_NIGHTS = 30
 
@@ -89,11 +92,14 @@ def run_checks(session: Session, ds: dt.date) -> None:
 def verify(session: Session, night: NightTables) -> None:
     """Read the night's rows back and compare their hashes with the ones announced; PublishError names the table that differs."""
     for name, source in night.publication.sources.items():
-        found = checksum(stored(session, name, night.ds), TABLES[name].key)
-        if found != source.content_hash:
-            raise PublishError(
-                f"night {night.ds} was not published: {name} reads back as {found[:16]}, announced {source.content_hash[:16]}"
-            )
+        verify_table(session, name, night.ds, source)
+
+
+def verify_table(session: Session, name: str, ds: dt.date, source: Source) -> None:
+    """The same for one table."""
+    found = checksum(stored(session, name, ds), TABLES[name].key)
+    if found != source.content_hash:
+        raise PublishError(f"night {ds} was not published: {name} reads back as {found[:16]}, announced {source.content_hash[:16]}")
 
 
 def record(session: Session, night: NightTables, rows: Mapping[str, pa.Table]) -> pa.Table:
@@ -118,6 +124,26 @@ def record(session: Session, night: NightTables, rows: Mapping[str, pa.Table]) -
             for name in NIGHT_TABLES
         ],
     )
+
+
+def record_intraday(session: Session, ds: dt.date, rows: pa.Table, source: Source, as_of_ts: dt.datetime) -> pa.Table:
+    """Write the ledger of a running day, in the place of what stood there of the day so far; returns the row written."""
+    session.run(f"UPDATE publication SET is_live = false WHERE ds = :ds AND table_name = '{INTRADAY}'", {"ds": ds})
+    entry = {
+        "table_name": INTRADAY,
+        "run_id": source.run_id,
+        "row_count": rows.num_rows,
+        "content_hash": source.content_hash,
+        "input_hash": source.input_hash,
+        "event_cutoff_ts": as_of_ts,
+        "model_versions": canonical_json(dict(source.models)),
+        "trigger": "intraday",
+    }
+    ledger = _written(session, ds, [entry])
+    session.run(
+        f"DELETE FROM publication WHERE ds = :ds AND table_name = '{INTRADAY}' AND \"trigger\" = 'intraday' AND NOT is_live", {"ds": ds}
+    )
+    return ledger
 
 
 def record_erasure(session: Session, removed: Iterable[tuple[str, dt.date]], input_hashes: Mapping[tuple[str, dt.date], str]) -> pa.Table:
@@ -194,6 +220,14 @@ def prepared(nights: Sequence[NightTables], models: Mapping[str, pa.Table]) -> t
     if not 0 < len(nights) <= MAX_NIGHTS or len({n.ds for n in nights}) != len(nights):
         raise PublishError(f"publish 1 to {MAX_NIGHTS} different nights at a time, not {len(nights)}")
     return [n.conformed() for n in nights], conformed_models(models)
+
+
+def conformed_intraday(ds: dt.date, rows: pa.Table) -> pa.Table:
+    """Rows of the running day as declared; PublishError when they are of another."""
+    rows = conform(rows, TABLES[INTRADAY])
+    if rows.num_rows and pc.unique(rows.column("ds")).to_pylist() != [ds]:
+        raise PublishError(f"the day {ds} was not published: {INTRADAY} holds rows of other days")
+    return rows
 
 
 def conformed_models(models: Mapping[str, pa.Table]) -> dict[str, pa.Table]:

@@ -98,11 +98,11 @@ def _held(url: str) -> Callable[[], int]:
     """A plain connection that is held open over several reads: it keeps the file that it opened."""
     import duckdb
 
-    from recsys_core.warehouse.duckdb import _Connection
+    from recsys_core.warehouse.duckdb_session import DuckDBSession
 
     def snapshot() -> int:
         with duckdb.connect(url.removeprefix("duckdb:///"), read_only=True) as connection:
-            session = _Connection(connection)
+            session = DuckDBSession(connection)
             first = seen(session)
             for _ in range(HOLD_READS - 1):
                 time.sleep(HOLD_S)

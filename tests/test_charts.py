@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from recsys_core import charts
-from recsys_core.lineage_chart import COLOURS, MOST_TOPICS, Step, lineage_flow
+from recsys_core.report import charts
+from recsys_core.report.lineage_chart import COLOURS, MOST_TOPICS, Step, lineage_flow
 
 HOSTILE = "<script>alert(1)</script> & $x^2$"
 WORDS = ("hiking boots, trails", "绿茶、茶叶、红茶", HOSTILE)

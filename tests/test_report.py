@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from recsys_core import registry
 from recsys_core.lake import Lake, canonical_json
 from recsys_core.registry import ModelVersion
 from recsys_core.report import write_report
+from recsys_core.report.topics import topics_page
 from recsys_core.tables import TABLES
-from recsys_core.topic_report import topics_page
 from recsys_core.topics.kmeans import KMeans
 from recsys_core.topics.tables import Topics, artifacts
 
@@ -56,6 +57,18 @@ def step(relation: str, topic_id: int, prev: int | None) -> dict[str, Any]:
     return row | {"relation": relation, "similarity": 0.875}
 
 
+def edge(relation: str, directed: bool, lift: float) -> dict[str, Any]:
+    row = {"ds": D, "src_topic_id": 1, "dst_topic_id": 2, "relation": relation, "directed": directed, "n_users": 20}
+    return row | {"weight": 0.5, "lift": lift}
+
+
+def forecast(calibration: dict[str, Any]) -> dict[str, Any]:
+    return version("forecast-x", D - DAY, "champion") | {
+        "kind": "forecast",
+        "params": canonical_json({"measured": {"calibration": calibration}}),
+    }
+
+
 METRIC = {"ds": D, "metric": "recall", "k": 10, "slice_dim": "all", "slice_value": "", "list_name": "for_you", "variant": "default"}
 NIGHT: Rows = {
     "quality_result": [
@@ -79,16 +92,26 @@ NIGHT: Rows = {
         interest(U, 1),
         interest("v", 1),
         interest(U, 2, rank=2),
+        *(interest(U, t, horizon="7d", ds=D - n * DAY) for n, t in ((0, 1), (1, 1), (1, 2))),
         *(interest(U, t, horizon="1d", ds=D - n * DAY, score=s) for n, t, s in ((0, 1, 3.0), (0, 2, 1.0), (1, 1, 1.0), (1, 2, 1.0))),
     ],
     "user_profile": [
         {"ds": D, "user_key": U, "lifecycle": "active", "n_events_30d": 4, "n_topics": 3, "summary_en": HOSTILE, "summary_zh": "喜欢茶"}
+        | {"cold_level": 3},
+        {"ds": D - DAY, "user_key": U, "cold_level": 2},
     ],
     "eval_metric": [
         METRIC
         | {"subject": "recommender", "value": 0.3125, "ci_low": 0.2, "ci_high": 0.4, "baseline_value": 0.1, "n": 7}
         | {"diff": 0.2125, "diff_ci_low": 0.1, "diff_ci_high": 0.3},
         METRIC | {"subject": "topics", "model_version": MODEL, "metric": "npmi", "k": 0, "value": 0.2345, "baseline": ""},
+    ],
+    "interest_edge": [edge("cooccur", False, 1.5), edge("transition", True, 3.0)],
+    "user_interest_change": [{"ds": D, "user_key": U, "topic_id": 1, "change": "rising"}],
+    "user_segment": [{"ds": D, "segment": HOSTILE, "user_key": U, "reason": HOSTILE}],
+    "user_interest_forecast": [
+        {"ds": D, "user_key": U, "topic_id": 2, "horizon_days": 7, "rank": 1, "probability": 0.625, "baseline_probability": 0.5}
+        | {"model_version": "forecast-x"}
     ],
     "publication": [
         {
@@ -102,7 +125,11 @@ NIGHT: Rows = {
         }
     ],
     "user_item_day": [{"ds": D, "user_key": user, "n_events": 3} for user in (U, "v", "w")],
-    "model_version": [version(BEFORE, D - 20 * DAY, "retired"), version(MODEL, D - DAY, "champion")],
+    "model_version": [
+        version(BEFORE, D - 20 * DAY, "retired"),
+        version(MODEL, D - DAY, "champion"),
+        forecast({"1": [[0.1, 0.2, 5]], "7": [[0.25, 0.5, 10], [0.75, 0.625, 4]]}),
+    ],
     "topic_version": [held(MODEL, 1, 12), held(MODEL, 2, 5), held(MODEL, 9, 17), held(BEFORE, 1, 10), held(BEFORE, 3, 4)],
     "topic_lineage": [step("drift", 1, 1), step("split", 2, 1), step("death", 3, 3), step("birth", 2, 0)],
 }
@@ -120,7 +147,7 @@ def warehouse(rows: Rows) -> Any:
 
     def query(sql: str, params: dict[str, Any]) -> pa.Table:
         used = {k: v for k, v in params.items() if f":{k}" in sql}
-        return connection.sql(sql.replace(":ds", "$ds"), params=used).to_arrow_table()
+        return connection.sql(re.sub(rf":({'|'.join(params)})\b", r"$\1", sql) if params else sql, params=used).to_arrow_table()
 
     return query
 
@@ -146,6 +173,8 @@ def test_the_pages_are_self_contained_and_escape_text(tmp_path: Path, lake: Lake
         assert "$x^2$" in html
     assert all(said in night for said in ("0.3125", "喜欢茶", "recommend-x", "3 users · 9 events", MODEL))
     assert "0.2345" not in night, "a metric of topics stands among those of lists"
+    for said in ("62.5%", "within 7 days", "within 1 day", "rising", "held together", "3 full", "parts of the 90-day score"):
+        assert said in night, said
     # Shares of the last night's interest: 3 of 4 and 1 of 4.
     assert all(said in night for said in ("75.0%", "25.0%"))
     assert page.name in index

@@ -9,22 +9,24 @@ from typing import Any
 
 from markupsafe import Markup
 
-from recsys_core import charts
 from recsys_core.lake import Lake
-from recsys_core.topic_report import ModelTables, Query, render, topics_page
+from recsys_core.report import charts
+from recsys_core.report.interests import evidence_chart, night_parts
+from recsys_core.report.topics import ModelTables, Query, render, topics_page
 
 _SQL = {
     "quality": """SELECT check_name, table_name, observed, threshold, passed, severity FROM quality_result
         WHERE ds = :ds ORDER BY passed, check_name, table_name""",
     "topics": """SELECT t.topic_id, t.label_en, t.label_zh, CAST(t.keywords AS VARCHAR) AS keywords, count(*) AS n_users,
-        sum(i.score) AS mass FROM user_interest i JOIN topic t ON t.topic_id = i.topic_id WHERE i.ds = :ds AND i.horizon = '90d'
+        sum(i.score) AS mass FROM user_interest i JOIN topic t ON t.topic_id = i.topic_id
+        WHERE i.ds = :ds AND i.horizon = '90d' AND t.sensitive IS NOT TRUE
         GROUP BY t.topic_id, t.label_en, t.label_zh, CAST(t.keywords AS VARCHAR) ORDER BY n_users DESC, t.topic_id""",
     "people": """SELECT p.user_key, p.lifecycle, p.n_events_30d, p.summary_en, p.summary_zh FROM user_profile p
         JOIN user_interest i ON i.ds = p.ds AND i.user_key = p.user_key AND i.horizon = '90d' AND i.rank = 1
         WHERE p.ds = :ds AND p.n_topics >= 3 ORDER BY i.share * i.confidence DESC, p.user_key LIMIT 3""",
     "interests": """SELECT i.user_key, t.label_en AS label, i.share, i.lift, i.confidence, CAST(i.evidence AS VARCHAR) AS evidence
         FROM user_interest i JOIN topic t ON t.topic_id = i.topic_id
-        WHERE i.ds = :ds AND i.horizon = '90d' AND i.rank <= 4 ORDER BY i.user_key, i.rank""",
+        WHERE i.ds = :ds AND i.horizon = '90d' AND i.rank <= 4 AND t.sensitive IS NOT TRUE ORDER BY i.user_key, i.rank""",
     "metrics": """SELECT metric, k, slice_dim, slice_value, value, ci_low, ci_high, baseline_value, diff, diff_ci_low, diff_ci_high, n
         FROM eval_metric
         WHERE ds = :ds AND subject <> 'topics'
@@ -50,16 +52,18 @@ def night_page(query: Query, ds: dt.date, lake: Lake | None = None) -> str:
     for topic in data["topics"]:
         topic["keywords"] = json.loads(topic["keywords"])[:8]
         topic["share"] = topic["mass"] / mass
+    titles = _titles(lake, ds)
     for person in data["people"]:
         person["interests"] = [i for i in data["interests"] if i["user_key"] == person["user_key"]]
         for interest in person["interests"]:
             found = json.loads(interest["evidence"])
-            interest["because"] = ", ".join(f"{e['item_id']} ({e['n_events']}×)" for e in found["items"][:3])
+            interest["because"] = ", ".join(f"{titles.get(e['item_id'], e['item_id'])} ({e['n_events']}×)" for e in found["items"][:3])
+            interest["chart"] = evidence_chart(found, titles)
     labels = [t["label_en"] for t in data["topics"]]
     known = ModelTables.read(query)
     lists = [("lists", [r["value"] for r in data["trend"]]), ("popularity", [r["baseline_value"] for r in data["trend"]])]
     return render(
-        "report.html.j2",
+        "night.html.j2",
         data,
         ds=ds.isoformat(),
         users=data["counts"][0]["users"],
@@ -70,7 +74,16 @@ def night_page(query: Query, ds: dt.date, lake: Lake | None = None) -> str:
         time_chart=_over_time(data["time"], data["topics"]),
         flow_chart=known.flow(model),
         metric_chart=charts.trend([r["ds"] for r in data["trend"]], lists, "recall@10"),
+        **night_parts(query, ds, data["people"], data["topics"]),
     )
+
+
+def _titles(lake: Lake | None, ds: dt.date) -> dict[str, str]:
+    """item_id → title, as the lake knows them that night; nothing without a lake."""
+    if lake is None or lake.manifest("item", ds) is None:
+        return {}
+    rows = lake.read("item", [ds], ["item_id", "title"]).drop_null()
+    return dict(zip(rows["item_id"].to_pylist(), rows["title"].to_pylist(), strict=True))
 
 
 def _over_time(rows: list[dict[str, Any]], topics: list[dict[str, Any]]) -> Markup:

@@ -149,8 +149,8 @@ def topic_map(labels: Sequence[str], places: np.ndarray, sizes: Sequence[float])
     return svg(draw, WIDTH, height)
 
 
-def bars(labels: Sequence[str], values: Sequence[float], meaning: str) -> Markup:
-    """The largest values as bars, each with its number, and what the rest sums to; '' for none."""
+def bars(labels: Sequence[str], values: Sequence[float], meaning: str, digits: int = 0) -> Markup:
+    """The largest values as bars, each with its number to so many digits, and what the rest sums to; '' for none."""
     if not labels:
         return Markup("")
     order = sorted(range(len(labels)), key=lambda n: (-values[n], n))
@@ -168,10 +168,10 @@ def bars(labels: Sequence[str], values: Sequence[float], meaning: str) -> Markup
             y = height - top - row * (place + 0.5)
             axes.barh(y, values[n] / most * width, left=left, height=row * 0.7, color=BLUE)
             write(axes, left - 6, y, text, ha="right")
-            write(axes, left + values[n] / most * width + 4, y, f"{values[n]:,.0f}")
+            write(axes, left + values[n] / most * width + 4, y, f"{values[n]:,.{digits}f}")
         y = height - top - row * (len(shown) + 0.5)
         if rest:
-            write(axes, left, y, f"and {len(rest):,} more with {sum(values[n] for n in rest):,.0f} in all", color="#57606a")
+            write(axes, left, y, f"and {len(rest):,} more with {sum(values[n] for n in rest):,.{digits}f} in all", color="#57606a")
         write(axes, left, 9, meaning, color="#57606a")
 
     return svg(draw, WIDTH, height)

@@ -12,9 +12,10 @@ import jinja2
 import pyarrow as pa
 from markupsafe import Markup
 
-from recsys_core import charts, registry
+from recsys_core import registry
 from recsys_core.lake import Lake, LakeError
-from recsys_core.lineage_chart import MOST_VERSIONS, Step, lineage_flow
+from recsys_core.report import charts
+from recsys_core.report.lineage_chart import MOST_VERSIONS, Step, lineage_flow
 
 Query = Callable[[str, dict[str, Any]], pa.Table]
 KIND = "topics"
@@ -25,7 +26,7 @@ _SQL = {
     "held": """SELECT model_version, topic_id, n_docs, n_users, coherence_npmi, medoid_item_id FROM topic_version
         ORDER BY model_version, topic_id""",
     "topic": """SELECT topic_id, level, parent_topic_id, label_en, label_zh, label_source, CAST(keywords AS VARCHAR) AS keywords, born_ds
-        FROM topic ORDER BY topic_id""",
+        FROM topic WHERE sensitive IS NOT TRUE ORDER BY topic_id""",
     "lineage": """SELECT model_version, prev_model_version, topic_id, prev_topic_id, relation, similarity FROM topic_lineage
         ORDER BY model_version, relation, topic_id, prev_topic_id""",
 }
@@ -35,7 +36,7 @@ _QUALITY = """SELECT model_version, metric, k, value FROM eval_metric
 
 @dataclass(frozen=True)
 class ModelTables:
-    """The warehouse's tables of topic models as rows, and the charts that follow from them."""
+    """The warehouse's tables of topic models as rows, and the charts that follow from them; sensitive topics are left out."""
 
     version: list[dict[str, Any]]
     held: list[dict[str, Any]]
@@ -47,8 +48,10 @@ class ModelTables:
         """What the warehouse holds now; `query(sql, params)` gives Arrow rows."""
         rows = {name: query(sql, {}).to_pylist() for name, sql in _SQL.items()}
         # A birth has no topic before, which the table writes as 0.
+        topic = {t["topic_id"]: t for t in rows["topic"]}
         lineage = [r | {"prev_topic_id": r["prev_topic_id"] or None} for r in rows["lineage"]]
-        return cls(rows["version"], rows["held"], {t["topic_id"]: t for t in rows["topic"]}, lineage)
+        lineage = [r for r in lineage if {r["topic_id"], r["prev_topic_id"]} - {None} <= topic.keys()]
+        return cls(rows["version"], rows["held"], topic, lineage)
 
     def sizes(self, name: str | None) -> dict[int, float]:
         """topic_id → texts of a version's leaf topics."""
@@ -61,8 +64,9 @@ class ModelTables:
         if found is None:
             return Markup("")
         chosen = self.sizes(name) if sizes is None else sizes
-        ids = [int(i) for i in found[0]]
-        return charts.topic_map([self._label(i) for i in ids], charts.plane(found[1]), [chosen.get(i, 0.0) for i in ids])
+        places = charts.plane(found[1])
+        shown = [(n, int(i)) for n, i in enumerate(found[0]) if int(i) in self.topic]
+        return charts.topic_map([self._label(i) for _, i in shown], places[[n for n, _ in shown]], [chosen.get(i, 0.0) for _, i in shown])
 
     def flow(self, name: str | None) -> Markup:
         """The lineage up to a version; '' for one without a version before."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from recsys_core.charts import BLUE, FONT, GREEN, GREY, ORANGE, RED, SKY, WIDTH, blank, cut, svg, text_width, write
+from recsys_core.report.charts import BLUE, FONT, GREEN, GREY, ORANGE, RED, SKY, WIDTH, blank, cut, svg, text_width, write
 
 COLOURS = {"same": GREY, "drift": SKY, "split": ORANGE, "merge": GREEN, "birth": BLUE, "death": RED}
 # What a reader wants to see most, first.

@@ -1,0 +1,124 @@
+"""What the nightly page shows of people's interests: how they went, what carries them, how topics hang together, what is forecast."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from recsys_core.report import charts, interest_charts
+from recsys_core.report.topics import Query
+
+COLD_LEVELS = ("0 nothing known", "1 declared", "2 few events", "3 full")
+_SQL = {
+    "went": """SELECT i.ds, i.user_key, i.topic_id, i.share FROM user_interest i JOIN topic t ON t.topic_id = i.topic_id
+        WHERE i.ds <= :ds AND i.ds > CAST(:ds AS DATE) - 30 AND i.horizon = '7d' AND t.sensitive IS NOT TRUE
+        AND i.user_key IN (:one, :two, :three) ORDER BY i.user_key, i.ds, i.topic_id""",
+    "levels": """SELECT ds, cold_level, count(*) AS n_users FROM user_profile
+        WHERE ds <= :ds AND ds > CAST(:ds AS DATE) - 30 GROUP BY ds, cold_level ORDER BY ds, cold_level""",
+    "edges": """SELECT e.src_topic_id, e.dst_topic_id, e.relation, e.directed, e.n_users, e.weight, e.lift FROM interest_edge e
+        WHERE e.ds = :ds AND e.relation IN ('cooccur', 'transition') AND e.lift > 1 ORDER BY e.src_topic_id, e.dst_topic_id, e.relation""",
+    "changes": """SELECT c.change, t.label_en, t.label_zh, count(*) AS n_users FROM user_interest_change c
+        JOIN topic t ON t.topic_id = c.topic_id WHERE c.ds = :ds AND t.sensitive IS NOT TRUE
+        GROUP BY c.change, t.label_en, t.label_zh, c.topic_id ORDER BY n_users DESC, c.topic_id, c.change LIMIT 12""",
+    "segments": """SELECT segment, count(*) AS n_users, min(reason) AS reason FROM user_segment
+        WHERE ds = :ds GROUP BY segment ORDER BY n_users DESC, segment LIMIT 12""",
+    "next": """SELECT f.user_key, f.horizon_days, t.label_en, f.probability, f.baseline_probability FROM user_interest_forecast f
+        JOIN topic t ON t.topic_id = f.topic_id WHERE f.ds = :ds AND f.rank <= 3 AND t.sensitive IS NOT TRUE
+        AND f.user_key IN (:one, :two, :three) ORDER BY f.user_key, f.horizon_days, f.rank""",
+    "forecast": """SELECT model_version, CAST(params AS VARCHAR) AS params FROM model_version
+        WHERE kind = 'forecast' AND model_version IN (SELECT f.model_version FROM user_interest_forecast f WHERE f.ds = :ds)""",
+}
+
+
+def night_parts(query: Query, ds: dt.date, people: Sequence[dict[str, Any]], topics: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Charts and rows of the night for the page; each person of `people` gets a chart of how their interests went, and what is forecast.
+
+    people  rows with user_key, at most three
+    topics  rows with topic_id, label_en and n_users, the most held first
+    """
+    keys = [p["user_key"] for p in people][:3]
+    who = dict(zip(("one", "two", "three"), [*keys, "", "", ""], strict=False))
+    data = {name: query(sql, {"ds": ds, **(who if ":one" in sql else {})}).to_pylist() for name, sql in _SQL.items()}
+    labels = {t["topic_id"]: t["label_en"] for t in topics}
+    for person in people:
+        mine = [r for r in data["went"] if r["user_key"] == person["user_key"]]
+        person["stream"] = _stream(mine, labels)
+        person["next"] = [r for r in data["next"] if r["user_key"] == person["user_key"]]
+    return {
+        "levels_chart": _levels(data["levels"]),
+        "graph_chart": _graph(data["edges"], topics[: interest_charts.MOST_NODES]),
+        "reliability_chart": _reliability(data["forecast"]),
+        "changes": data["changes"],
+        "segments": data["segments"],
+    }
+
+
+def evidence_chart(evidence: Mapping[str, Any], titles: Mapping[str, str]) -> Markup:
+    """What carries an interest: the items of its evidence, what was declared, and the rest, as bars that sum to the score."""
+    parts = [(titles.get(e["item_id"], e["item_id"]), e["weight"]) for e in evidence["items"]]
+    parts += [(name, evidence[key]) for key, name in (("declared", "declared"), ("rest", "searches and other items")) if evidence.get(key)]
+    return charts.bars([label for label, _ in parts], [max(w, 0.0) for _, w in parts], "parts of the 90-day score", digits=2)
+
+
+def _stream(rows: Sequence[dict[str, Any]], labels: Mapping[int, str]) -> Markup:
+    days = sorted({r["ds"] for r in rows})
+    share = {(r["ds"], r["topic_id"]): r["share"] for r in rows}
+    total: defaultdict[int, float] = defaultdict(float)
+    for r in rows:
+        total[r["topic_id"]] += r["share"]
+    order = sorted(total, key=lambda t: (-total[t], t))
+    series = [(labels.get(t, f"topic {t}"), [share.get((d, t), 0.0) for d in days]) for t in order]
+    return interest_charts.stream(days, series, "share of interest, 7 days")
+
+
+def _levels(rows: Sequence[dict[str, Any]]) -> Markup:
+    """The mix of cold levels over nights."""
+    days = sorted({r["ds"] for r in rows})
+    count = {(r["ds"], r["cold_level"]): r["n_users"] for r in rows}
+    series = [(name, [count.get((d, level), 0) for d in days]) for level, name in enumerate(COLD_LEVELS)]
+    return interest_charts.stream(days, [s for s in series if any(s[1])], "users")
+
+
+def _graph(edges: Sequence[dict[str, Any]], topics: Sequence[dict[str, Any]]) -> Markup:
+    """Topics that people hold together, or take up one after the other, by how far above chance."""
+    ids = _side_by_side([t["topic_id"] for t in topics], edges)
+    place = {t: n for n, t in enumerate(ids)}
+    of = {t["topic_id"]: t for t in topics}
+    # Lift has no upper end: halfway is where a pair is met twice as often as by chance.
+    drawn = [
+        interest_charts.Edge(place[e["src_topic_id"]], place[e["dst_topic_id"]], 1 - 1 / e["lift"], bool(e["directed"]))
+        for e in edges
+        if e["src_topic_id"] in place and e["dst_topic_id"] in place
+    ]
+    meaning = "lines: held together more often than by chance; arrows: taken up within 14 days after"
+    return interest_charts.network([of[t]["label_en"] for t in ids], [of[t]["n_users"] for t in ids], drawn, meaning)
+
+
+def _side_by_side(ids: Sequence[int], edges: Sequence[dict[str, Any]]) -> list[int]:
+    """The topics so ordered that each stands beside the one left that it is held together with most; the first comes first."""
+    lift = {frozenset((e["src_topic_id"], e["dst_topic_id"])): e["lift"] for e in edges if not e["directed"]}
+    left: list[int] = list(ids)
+    found: list[int] = []
+    while left:
+        last = found[-1] if found else None
+        chosen = max(left, key=lambda t: (lift.get(frozenset((last, t)), 0.0), -left.index(t))) if found else left[0]
+        found.append(chosen)
+        left.remove(chosen)
+    return found
+
+
+def _reliability(versions: Sequence[dict[str, Any]]) -> Markup:
+    """The calibration that the night's forecast model had on nights it was not trained on."""
+    if not versions:
+        return Markup("")
+    measured = json.loads(versions[-1]["params"]).get("measured", {})
+    lines: list[tuple[str, list[tuple[float, float, float]]]] = [
+        (f"within {horizon} day{'' if horizon == '1' else 's'}", [(float(p), float(share), float(n)) for p, share, n in points])
+        for horizon, points in sorted(measured.get("calibration", {}).items(), key=lambda x: int(x[0]))
+    ]
+    return interest_charts.reliability(lines, "forecast probability", "share that came about")

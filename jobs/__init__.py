@@ -1,8 +1,8 @@
 """The pipeline on one page: what each job reads and writes. DAG edges, stages, look-back checks and skips all follow from here.
 
 `reads` gives for each table how many nights back from ds, ds included, a job looks (1 = tonight only, ALL = every landed night);
-`landing` stands for the raw files, `accepted` for the checks of the night that somebody accepted, `text_head` for the trained head that is
-valid for the night. Importing this loads nothing heavy.
+`landing` stands for the raw files, `accepted` for the checks of the night that somebody accepted, `text_head` and `forecast_model` for the
+trained head and the forecast that are valid for the night. Importing this loads nothing heavy.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ALL = 36_500
 WINDOW = 90
 YEAR = 365
 # Inputs that are no tables of the lake.
-OUTSIDE = ("landing", "accepted", "text_head")
+OUTSIDE = ("landing", "accepted", "text_head", "forecast_model")
 
 Runtime = Literal["spark", "torch", "python"]
 
@@ -45,7 +45,7 @@ NIGHTLY: dict[str, Job] = {
     "clean": Job(
         "jobs.etl:clean",
         {"landing": 1},
-        ("event_clean", "event_quarantine", "id_map", "open_session", "item", "category", "landing_file"),
+        ("event_clean", "event_quarantine", "id_map", "open_session", "declared_interest", "item", "category", "landing_file"),
         "spark",
         "facts",
         "raw lines to accepted events, refused lines, the catalogue of the night and what became of each file",
@@ -54,10 +54,10 @@ NIGHTLY: dict[str, Job] = {
     "aggregate": Job(
         "jobs.etl:aggregate",
         {"event_clean": 1, "open_session": 1},
-        ("text_sentiment", "user_item_day", "session"),
+        ("text_sentiment", "user_item_day", "user_item_context_day", "session"),
         "spark",
         "facts",
-        "counts per user, item and event type; how texts of events sound; sessions",
+        "counts per user and item, by event type and by context; how texts of events sound; sessions",
         settings=("sentiment_model",),
     ),
     "texts": Job(
@@ -70,7 +70,7 @@ NIGHTLY: dict[str, Job] = {
     ),
     "embed": Job(
         "jobs.gpu:embed",
-        {"item_text": 1, "user_text": 1},
+        {"item_text": 1, "user_text": 1, "declared_interest": 1},
         ("text_embedding",),
         "torch",
         "texts",
@@ -87,8 +87,8 @@ NIGHTLY: dict[str, Job] = {
     ),
     "assign_topics": Job(
         "jobs.gpu:assign_topics",
-        {"item_text": 1, "user_text": 1, "text_embedding": 1, "user_item_day": 1},
-        ("item_topic", "user_topic_day"),
+        {"item_text": 1, "user_text": 1, "declared_interest": 1, "text_embedding": 1, "user_item_day": 1},
+        ("item_topic", "user_topic_day", "declared_topic"),
         "torch",
         "topics",
         "topics of items, and of users by what they did, under the model valid for the night",
@@ -97,26 +97,71 @@ NIGHTLY: dict[str, Job] = {
         "jobs.interests:profile",
         {
             "user_topic_day": YEAR,
-            "user_item_day": WINDOW,
-            "item_topic": WINDOW,
-            "session": WINDOW,
+            # The window of a user is that up to the last night with events, which may be any of the last WINDOW.
+            "user_item_day": 2 * WINDOW - 1,
+            "item_topic": 2 * WINDOW - 1,
+            "session": 2 * WINDOW - 1,
+            "user_item_context_day": 28,
+            "declared_topic": 1,
             "item_text": 1,
             "text_embedding": 1,
             "item": 1,
         },
-        ("user_interest", "user_profile", "user_history_text"),
+        ("user_interest", "user_profile", "user_context_interest", "user_interest_vector", "user_history_text"),
         "spark",
         "interests",
-        "interests of users over one, seven and ninety days, with evidence; ninety days in words",
-        settings=("event_types",),
+        "interests of users over one, seven and ninety days, with evidence, and by context; ninety days in words",
+        settings=("event_types", "sensitive_topics", "text_generator", "text_model"),
+    ),
+    "compare": Job(
+        "jobs.compare:compare",
+        {"user_topic_day": YEAR, "declared_topic": 1},
+        ("user_interest_change",),
+        "python",
+        "interests",
+        "interests that are new, rising, falling, lost or back: this week against seven weeks before",
+        settings=("sensitive_topics",),
+    ),
+    "evolve": Job(
+        "jobs.evolve:evolve",
+        {"user_topic_day": WINDOW, "declared_topic": 1, "forecast_model": 1},
+        ("user_interest_forecast", "user_state"),
+        "torch",
+        "interests",
+        "topics that users will probably touch in the next nights, and the state of each user that says so",
+        settings=("sensitive_topics",),
     ),
     "expand": Job(
-        "jobs.interests:expand",
-        {"user_interest": 1, "user_topic_day": WINDOW},
+        "jobs.expand:expand",
+        {"user_interest": 1, "user_topic_day": WINDOW, "user_item_day": WINDOW, "item_topic": 1, "declared_topic": 1},
         ("user_interest_expansion", "interest_edge"),
         "spark",
         "interests",
-        "topics a user may take up next; topics held together or one after the other",
+        "topics a user may take up next; topics held together, one after the other, alike or of one kind",
+        settings=("event_types", "sensitive_topics", "taxonomy_edges", "text_generator", "text_model"),
+    ),
+    "segment": Job(
+        "jobs.segment:segment",
+        {
+            "user_interest": 1,
+            "user_profile": 1,
+            "user_interest_change": 1,
+            "user_interest_vector": 1,
+            "user_topic_day": WINDOW,
+            "user_item_day": WINDOW,
+            "user_text": WINDOW,
+            "declared_topic": 1,
+            "item": 1,
+            "category": 1,
+            "item_topic": 1,
+            "item_text": 1,
+            "text_embedding": 1,
+        },
+        ("user_segment",),
+        "spark",
+        "interests",
+        "audiences: users near each topic, and those whom the site's rules describe",
+        settings=("segments", "sensitive_topics"),
     ),
     "recommend": Job(
         "jobs.rank:recommend",
@@ -127,22 +172,26 @@ NIGHTLY: dict[str, Job] = {
             "item_text": 1,
             "text_embedding": 1,
             "item_topic": 1,
+            "user_item_context_day": 28,
+            "declared_topic": 1,
         },
         ("user_topn",),
         "python",
         "lists",
         "top-N lists with a reason and evidence for each slot",
-        settings=("event_types",),
+        settings=("event_types", "sensitive_topics"),
     ),
     "evaluate": Job(
-        "jobs.rank:evaluate",
+        "jobs.evaluate:evaluate",
         {
             "user_topn": 8,
             "user_item_day": ALL,
             "item": 1,
             "session": WINDOW,
             "user_interest": 2,
-            "user_topic_day": 1,
+            "user_interest_forecast": 8,
+            "user_topic_day": WINDOW + 7,
+            "user_interest_expansion": 8,
             "item_topic": 1,
             "item_text": 1,
             "text_embedding": 1,
@@ -151,7 +200,7 @@ NIGHTLY: dict[str, Job] = {
         "python",
         "lists",
         "earlier lists against tonight's events, beside the popularity baseline; how good the topics are",
-        settings=("event_types",),
+        settings=("event_types", "sensitive_topics"),
     ),
     "audit": Job(
         "jobs.quality:audit",
@@ -170,7 +219,11 @@ NIGHTLY: dict[str, Job] = {
                 "item_topic",
                 "user_interest",
                 "user_profile",
+                "user_context_interest",
+                "user_interest_change",
+                "user_interest_forecast",
                 "user_interest_expansion",
+                "user_segment",
                 "interest_edge",
                 "user_topn",
                 "topn_outcome",
@@ -221,6 +274,14 @@ TRAINING: dict[str, Job] = {
         "torch",
         "promote",
         "make the candidate the champion if it is good enough, build its window, publish the model tables",
+    ),
+    "fit_forecast": Job(
+        "jobs.evolve:fit_forecast",
+        {"user_topic_day": YEAR},
+        (),
+        "torch",
+        "forecast",
+        "a forecast of the topics that users touch next; in use from the next night on if it beats simple ones",
     ),
 }
 

@@ -183,6 +183,15 @@ def _rollback(**values: Any) -> None:
     run(values, lambda r: rollback(r, values["kind"], values["model_version"], values["reason"], r.now, values["trigger"]))
 
 
+def _intraday(**values: Any) -> None:
+    from jobs.intraday import follow
+
+    def work(runner: Any) -> None:
+        follow(runner, values["ds"], lambda: dt.datetime.now(ZoneInfo(runner.settings.time_zone)), values["continuous"])
+
+    run(values, work)
+
+
 def _migrate(**values: Any) -> None:
     from recsys_core.warehouse import connect
 
@@ -260,6 +269,14 @@ def _others() -> dict[str, tuple[str, Callable[..., None], Callable[[], list[cli
                 click.Option(["--shard"], required=True, callback=_shard, metavar="I/N", help="which shard of how many, like 1/4"),
                 click.Option(["--embed-behaviour-text"], is_flag=True, help="as for embed"),
                 click.Option(["--device"], type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="where the encoder runs"),
+            ],
+        ),
+        "intraday": (
+            "Interests as of what has landed of a day that is not over, until its night is published.",
+            _intraday,
+            lambda: [
+                click.Option(["--ds"], type=Night(), help="the day [default the one that is running]"),
+                click.Option(["--continuous"], is_flag=True, help="go on until stopped, with each file that lands"),
             ],
         ),
         "accept": (

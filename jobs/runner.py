@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from jobs import JOBS, NIGHTLY, TRAINING, Job, is_fact
 from jobs.as_of import KNOWN_CUTOFF, known_cutoff
 from jobs.models import NightModels, topic_model_of
-from recsys_core import registry
+from recsys_core import evolution, registry
 from recsys_core.acceptance import acceptances
 from recsys_core.attempts import Attempt, claim
 from recsys_core.lake import Lake, LakeError, Manifest, Stamp, canonical_json, digest
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from jobs.settings import Settings
+    from recsys_core.declared import Stances
     from recsys_core.events import Weights
+    from recsys_core.sensitive import Sensitive
 
 ONE_DAY = dt.timedelta(days=1)
 # Parameters that say how to compute, not what: they do not enter a run's identity.
@@ -57,12 +59,9 @@ def code_version() -> str:
     """Hash of the source that rows come from, so that a changed rule is a changed run; what only lands, shows or starts is left out."""
     hasher = hashlib.sha256()
     root = Path(__file__).resolve().parent.parent
-    apart = {
-        *(root / "jobs" / name for name in ("__main__.py", "options.py", "tools.py", "demo.py", "erase.py")),
-        *(root / "recsys_core" / name for name in ("report.py", "charts.py", "lineage_chart.py", "topic_report.py")),
-    }
+    apart = {root / "jobs" / name for name in ("__main__.py", "options.py", "tools.py", "demo.py", "erase.py", "intraday.py", "overlay.py")}
     apart |= {root / "recsys_core" / "erasure" / name for name in ("landing.py", "rows.py")}
-    apart |= {*(root / "recsys_core" / "simulate").rglob("*.py"), *(root / "recsys_core" / "sources").rglob("*.py")}
+    apart |= {path for name in ("intraday", "report", "simulate", "sources") for path in (root / "recsys_core" / name).rglob("*.py")}
     for path in sorted({*(root / "jobs").rglob("*.py"), *(root / "recsys_core").rglob("*.py")} - apart):
         hasher.update(str(path.relative_to(root)).encode())
         hasher.update(path.read_bytes())
@@ -139,9 +138,23 @@ class Night:
     @property
     def event_types(self) -> Weights:
         """The site's weights of event types; the job declares that it uses them, so that other weights are another run."""
-        if "event_types" not in JOBS[self.job].settings:
-            raise LakeError(f"job {self.job} does not declare the setting event_types: add it to its line in jobs/__init__.py")
-        return self.settings.event_types
+        found: Weights = self._declared("event_types")
+        return found
+
+    @property
+    def sensitive(self) -> frozenset[int]:
+        """Topics of the night's model that are never expanded and never shown; the job declares the setting sensitive_topics."""
+        from recsys_core.topics.tables import read_rows
+
+        named: Sensitive = self._declared("sensitive_topics")
+        return named.among(read_rows(self.lake, self.topics, "topic")) if self.topics else frozenset()
+
+    @property
+    def stances(self) -> Stances:
+        """What users declared, in the topics of the night's model; the job reads declared_topic."""
+        from recsys_core.declared import Stances
+
+        return Stances.of(self.read("declared_topic", 1))
 
     @property
     def spark(self) -> SparkSession:
@@ -188,6 +201,12 @@ class Night:
         stamp = replace(self.stamp, models=self.stamp.models | made_by)
         self.written[table] = self.lake.write(table, self.ds, rows, stamp, **self._parts(table))
         return self.written[table]
+
+    def _declared(self, setting: str) -> Any:
+        """A site setting; the job declares that it uses it, so that another one is another run."""
+        if setting not in JOBS[self.job].settings:
+            raise LakeError(f"job {self.job} does not declare the setting {setting}: add it to its line in jobs/__init__.py")
+        return getattr(self.settings, setting)
 
     def _parts(self, table: str) -> dict[str, str]:
         return self.runner.parts(table, self.under)
@@ -291,6 +310,9 @@ class Runner:
                     found.append((KNOWN_CUTOFF, cutoff.isoformat()))
             elif table == "accepted":
                 found.append((table, digest(acceptances(self.lake, ds).drop(["ds", "accepted_at"]).to_pylist())))
+            elif table == "forecast_model":
+                forecast = evolution.valid_for(self.lake, ds, topics.model_version) if (topics := topic_model_of(under)) else None
+                found.append((table, forecast.model_version if forecast else ""))
             elif table == "text_head":
                 head = registry.valid_for(self.lake, table, ds)
                 found.append((table, head.model_version if head else ""))
@@ -310,12 +332,12 @@ class Runner:
 
         That is the night's topic model; for tables kept by topic model all under which they are read; for vectors one for each embedding
         space of those. Where a job needs no more than vectors, an encoder stands in for the topic model that is not there; what is trained
-        is trained on the vectors of the encoder that is set.
+        is trained on the vectors of the encoder that is set, or on the topics that are valid from the next night on.
         """
         spec, own = JOBS[job], self.models.of(ds)
         vectors = any("embedding_space" in TABLES[t].partition for t in (*spec.reads, *spec.writes) if t in TABLES)
         if job in TRAINING:
-            return [self.models.encoder(ds + ONE_DAY) if vectors else own]
+            return [self.models.encoder(ds + ONE_DAY) if vectors else self.models.valid(ds + ONE_DAY)]
         if any("model_version" in TABLES[t].partition for t in spec.writes):
             return [*self.models.reading(ds)]
         if any("embedding_space" in TABLES[t].partition for t in spec.writes):
@@ -466,6 +488,14 @@ class Runner:
         """Run the training registry on nights up to ds; its models are valid from the next night on."""
         for job in TRAINING:
             self.run(job, ds, force)
+
+    def publish_models(self) -> None:
+        """Publish the model tables, whole."""
+        from recsys_core.topics.tables import model_tables
+        from recsys_core.warehouse import connect
+
+        with connect(self.settings.warehouse, self.say) as warehouse:
+            warehouse.publish_models(model_tables(self.lake))
 
     def close(self) -> None:
         """Stop the Spark session, if one was started."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ from recsys_core.events import DEFAULT_WEIGHTS, OverrideError, Weights, overridd
 if TYPE_CHECKING:
     from recsys_core.annotate.classify import Taxonomy
     from recsys_core.generate import TextGenerator
+    from recsys_core.segments.rules import Rules
+    from recsys_core.sensitive import Sensitive
+    from recsys_core.taxonomy_edges import TaxonomyEdges
 
 
 class SettingError(Exception):
@@ -46,8 +50,19 @@ class Settings(BaseSettings):
     topic_models: str = Field("kmeans,lda", description="topic models that training fits, comma-separated: nights use the first")
     embed_on: str = Field("local", pattern="^(local|spark)$", description="whether this process embeds new texts, or Spark's executors do")
     event_types_file: str | None = Field(None, description="TOML file with other weights and decay of event types: docs/event-types.md")
+    sensitive_topics_file: str | None = Field(
+        None, description="TOML file of topics, by id or by words, that are never expanded and never shown: docs/interests.md"
+    )
+    taxonomy_edge_file: str | None = Field(
+        None, description="CSV file (src, dst) of topics, by id or label, that lead from one to the other for reasons no log shows"
+    )
+    segments_file: str | None = Field(None, description="TOML file of audiences by rules: docs/segments.md")
     erasure_inbox: str | None = Field(None, description="folder of lists of user ids that the DAG erasure forgets, one id on each line")
-    device: str = Field("auto", pattern="^(auto|cpu|cuda)$", description="where texts are embedded: auto, cpu or cuda")
+    intraday_source: str = Field("landing", description="where the running day's events come from: landing, or kafka://host:port/topic")
+    intraday_kappa: float = Field(5.0, gt=0, le=10_000, description="events of a day that weigh as much as the night before in its overlay")
+    device: str = Field("auto", pattern="^(auto|cpu|cuda)$", description="where texts are embedded and networks run: auto, cpu or cuda")
+    forecast_models: str = Field("gru", description="sequence models that training fits, comma-separated: nights use the first")
+    train_processes: int = Field(1, ge=1, le=64, description="processes that train a forecast together, each on a GPU of its own if any")
     text_generator: str = Field(
         "template", pattern="^(template|local|endpoint)$", description="what names topics: template, local (a language model) or endpoint"
     )
@@ -96,6 +111,13 @@ class Settings(BaseSettings):
             raise ValueError("give duckdb:///path/to/file.duckdb or postgresql://user@host:port/database")
         return value
 
+    @field_validator("intraday_source")
+    @classmethod
+    def _known_stream(cls, value: str) -> str:
+        if value != "landing" and not re.fullmatch(r"kafka://[^/?#@]+/[A-Za-z0-9._-]+", value):
+            raise ValueError("give landing, or kafka://host:port/topic")
+        return value
+
     def secret(self) -> bytes:
         """The secret's bytes; SettingError when neither the value nor its file is set, or it is empty."""
         value = self._secret_of("user_key_secret")
@@ -138,36 +160,71 @@ class Settings(BaseSettings):
     @cached_property
     def event_types(self) -> Weights:
         """Weights and decay of event types, the site's file on top; SettingError when it is missing, or names all its faults."""
-        if not self.event_types_file:
-            return DEFAULT_WEIGHTS
-        path = Path(self.event_types_file)
-        if not path.is_file():
-            raise SettingError(f"EVENT_TYPES_FILE names {path}, which is not there")
-        raw = path.read_bytes()
+        given = self._text_of("event_types_file")
         try:
-            return overridden(raw.decode("utf-8-sig"), str(path))
-        except UnicodeDecodeError as error:
-            line = raw.count(b"\n", 0, error.start) + 1
-            raise SettingError(f"EVENT_TYPES_FILE: {path}, line {line}: not UTF-8; save the file as UTF-8") from error
+            return overridden(*given) if given else DEFAULT_WEIGHTS
         except OverrideError as error:
             raise SettingError(f"EVENT_TYPES_FILE: {error}") from error
 
     @cached_property
+    def sensitive_topics(self) -> Sensitive:
+        """What the site calls sensitive, nothing without a file; SettingError when it is missing or names all its faults."""
+        from recsys_core.sensitive import Sensitive, SensitiveError, sensitive
+
+        given = self._text_of("sensitive_topics_file")
+        try:
+            return sensitive(*given) if given else Sensitive()
+        except SensitiveError as error:
+            raise SettingError(f"SENSITIVE_TOPICS_FILE: {error}") from error
+
+    @cached_property
+    def segments(self) -> Rules:
+        """The site's audiences by rules, none without a file; SettingError when it is missing or names all its faults."""
+        from recsys_core.segments.rules import Rules, SegmentError, rules
+
+        given = self._text_of("segments_file")
+        try:
+            return rules(*given) if given else Rules()
+        except SegmentError as error:
+            raise SettingError(f"SEGMENTS_FILE: {error}") from error
+
+    @cached_property
+    def taxonomy_edges(self) -> TaxonomyEdges:
+        """The site's own edges between topics, none without a file; SettingError when it is missing or names all its faults."""
+        from recsys_core.taxonomy_edges import TaxonomyEdgeError, TaxonomyEdges, taxonomy_edges
+
+        given = self._text_of("taxonomy_edge_file")
+        try:
+            return taxonomy_edges(*given) if given else TaxonomyEdges()
+        except TaxonomyEdgeError as error:
+            raise SettingError(f"TAXONOMY_EDGE_FILE: {error}") from error
+
+    @cached_property
     def taxonomy(self) -> Taxonomy | None:
         """The labels that texts are given; None without a file, SettingError when it is missing or names all its faults."""
-        if not self.taxonomy_file:
+        given = self._text_of("taxonomy_file")
+        if given is None:
             return None
         from recsys_core.annotate.classify import TaxonomyError, taxonomy
 
-        path = Path(self.taxonomy_file)
-        if not path.is_file():
-            raise SettingError(f"TAXONOMY_FILE names {path}, which is not there")
         try:
-            return taxonomy(path.read_text(encoding="utf-8-sig"), str(path))
-        except UnicodeDecodeError as error:
-            raise SettingError(f"TAXONOMY_FILE: {path} is not UTF-8; save the file as UTF-8") from error
+            return taxonomy(*given)
         except TaxonomyError as error:
             raise SettingError(f"TAXONOMY_FILE: {error}") from error
+
+    def _text_of(self, name: str) -> tuple[str, str] | None:
+        """(text, path) of the file that a setting names, None without one; SettingError when it is missing or is not UTF-8."""
+        if not getattr(self, name):
+            return None
+        path = Path(getattr(self, name))
+        if not path.is_file():
+            raise SettingError(f"{name.upper()} names {path}, which is not there")
+        raw = path.read_bytes()
+        try:
+            return raw.decode("utf-8-sig"), str(path)
+        except UnicodeDecodeError as error:
+            line = raw.count(b"\n", 0, error.start) + 1
+            raise SettingError(f"{name.upper()}: {path}, line {line}: not UTF-8; save the file as UTF-8") from error
 
 
 def load_settings() -> Settings:
@@ -177,7 +234,8 @@ def load_settings() -> Settings:
         raise SettingError(f"SETTINGS_FILE names {named}, which is not there")
     path = named or "settings.env"
     loaded = Settings(_env_file=path if Path(path).is_file() else None)
-    _ = loaded.event_types, loaded.taxonomy  # a wrong file is said before any job starts
+    # A wrong file is said before any job starts.
+    _ = loaded.event_types, loaded.taxonomy, loaded.sensitive_topics, loaded.taxonomy_edges, loaded.segments
     if loaded.text_generator != "template":
         loaded.generator()  # as is a model or endpoint that is not named
     return loaded

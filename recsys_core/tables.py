@@ -70,6 +70,7 @@ class Table:
     """One table: `partition` is what one manifest covers in the lake ('' = not in the lake by night).
 
     restricted  holds what users are called or wrote as it came: its folder is for the lake's owner alone, and it is never published
+    index       columns by which PostgreSQL finds rows beside the key; DuckDB reads whole columns fast enough
     """
 
     name: str
@@ -81,6 +82,12 @@ class Table:
     unique: tuple[str, ...] = ()
     partition: tuple[str, ...] = field(default=("ds",))
     restricted: bool = False
+    index: tuple[str, ...] = ()
+
+    @property
+    def index_name(self) -> str:
+        """Name of the index in PostgreSQL."""
+        return f"{self.name}_by_{'_'.join(self.index)}"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -117,7 +124,10 @@ class Table:
             lines.append(f"PRIMARY KEY ({', '.join(self.key)})")
             if self.unique:
                 lines.append(f"UNIQUE ({', '.join(self.unique)})")
-        return f"CREATE TABLE IF NOT EXISTS {name or self.name} (\n    " + ",\n    ".join(lines) + "\n);"
+        made = f"CREATE TABLE IF NOT EXISTS {name or self.name} (\n    " + ",\n    ".join(lines) + "\n);"
+        if self.index and constraints and engine == "postgres":
+            made += f"\nCREATE INDEX IF NOT EXISTS {self.index_name} ON {name or self.name} ({', '.join(self.index)});"
+        return made
 
 
 def _table(
@@ -129,6 +139,7 @@ def _table(
     unique: str = "",
     partition: str = "ds",
     fill: Mapping[str, str] = MappingProxyType({}),
+    index: str = "",
 ) -> Table:
     """Build a Table from space-separated column names; a '?' behind a name makes it nullable, `fill` is by column."""
     names = [c.rstrip("?") for c in columns.split()]
@@ -143,6 +154,7 @@ def _table(
         tuple(unique.split()),
         tuple(partition.split()) if "lake" in where else (),
         "restricted" in where,
+        tuple(index.split()),
     )
 
 
@@ -211,6 +223,20 @@ TABLES: dict[str, Table] = {
             fill={f"n_{t}": "0" for t in GRADED_TYPES},
         ),
         _table(
+            "user_item_context_day",
+            "how often a user met an item on a night, by part of the day and device ('' = not told)",
+            "ds user_key item_id daypart device",
+            "ds user_key item_id daypart device n_events",
+            "lake",
+        ),
+        _table(
+            "declared_interest",
+            "what a user said to want or not to see, as known on ds: a topic by id or a term in words",
+            "ds user_key declared",
+            "ds user_key declared stance topic_id? term? text_hash? declared_ds",
+            "lake",
+        ),
+        _table(
             "text_sentiment",
             "how good or bad the text of an event sounds; with the item where it is the verdict on one, a review without a rating",
             "ds event_id",
@@ -262,6 +288,14 @@ TABLES: dict[str, Table] = {
             partition="ds model_version",
         ),
         _table(
+            "declared_topic",
+            "what users declared, in topics of a model: an interest with its part in all that the user wants, or a mute",
+            "ds user_key topic_id",
+            "ds model_version user_key topic_id stance weight",
+            "lake",
+            partition="ds model_version",
+        ),
+        _table(
             "user_topic_day",
             "a night's mass of a user on a topic, additive over nights",
             "ds model_version user_key topic_id",
@@ -297,6 +331,7 @@ TABLES: dict[str, Table] = {
             "ds user_key topic_id horizon",
             "ds user_key topic_id horizon score share lift rank confidence n_events n_items first_seen_ds last_seen_ds sentiment? evidence "
             "model_version run_id",
+            index="ds topic_id horizon",
         ),
         _table(
             "user_profile",
@@ -306,10 +341,32 @@ TABLES: dict[str, Table] = {
             "embedding_space? model_version? run_id",
         ),
         _table(
+            "user_context_interest",
+            "where and when an interest shows: a user's topics by part of the day, weekday and device",
+            "ds user_key context_dim context_value topic_id",
+            "ds user_key context_dim context_value topic_id share lift rank n_events model_version",
+        ),
+        _table(
+            "user_interest_vector",
+            "several vectors of a user: the medoid items of what they turn to",
+            "ds user_key rank",
+            "ds user_key rank item_id share n_items vector embedding_space",
+            "lake",
+        ),
+        _table(
+            "user_state",
+            "the hidden state of a user under the forecast's sequence model",
+            "ds user_key",
+            "ds user_key h model_version",
+            "lake",
+        ),
+        _table(
             "user_interest_change",
             "an interest that is new, rising, falling, lost or returned",
             "ds user_key topic_id",
-            "ds user_key topic_id change share_prev share_now z compared_ds",
+            "ds user_key topic_id change share_prev share_now z slope compared_ds",
+            fill={"slope": "0"},
+            index="ds topic_id",
         ),
         _table(
             "user_interest_forecast",

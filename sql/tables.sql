@@ -143,6 +143,20 @@ CREATE TABLE IF NOT EXISTS user_profile (
     run_id VARCHAR NOT NULL,
     PRIMARY KEY (ds, user_key)
 );
+-- user_context_interest: where and when an interest shows: a user's topics by part of the day, weekday and device
+CREATE TABLE IF NOT EXISTS user_context_interest (
+    ds DATE NOT NULL,
+    user_key VARCHAR NOT NULL,
+    context_dim VARCHAR NOT NULL,
+    context_value VARCHAR NOT NULL,
+    topic_id BIGINT NOT NULL,
+    share DOUBLE NOT NULL,
+    lift DOUBLE NOT NULL,
+    rank SMALLINT NOT NULL,
+    n_events BIGINT NOT NULL,
+    model_version VARCHAR NOT NULL,
+    PRIMARY KEY (ds, user_key, context_dim, context_value, topic_id)
+);
 -- user_interest_change: an interest that is new, rising, falling, lost or returned
 CREATE TABLE IF NOT EXISTS user_interest_change (
     ds DATE NOT NULL,
@@ -152,6 +166,7 @@ CREATE TABLE IF NOT EXISTS user_interest_change (
     share_prev DOUBLE NOT NULL,
     share_now DOUBLE NOT NULL,
     z DOUBLE NOT NULL,
+    slope DOUBLE NOT NULL,
     compared_ds DATE NOT NULL,
     PRIMARY KEY (ds, user_key, topic_id)
 );
@@ -471,6 +486,7 @@ CREATE TABLE IF NOT EXISTS user_interest (
     run_id TEXT NOT NULL,
     PRIMARY KEY (ds, user_key, topic_id, horizon)
 );
+CREATE INDEX IF NOT EXISTS user_interest_by_ds_topic_id_horizon ON user_interest (ds, topic_id, horizon);
 -- user_profile: a user in one row
 CREATE TABLE IF NOT EXISTS user_profile (
     ds DATE NOT NULL,
@@ -490,6 +506,20 @@ CREATE TABLE IF NOT EXISTS user_profile (
     run_id TEXT NOT NULL,
     PRIMARY KEY (ds, user_key)
 );
+-- user_context_interest: where and when an interest shows: a user's topics by part of the day, weekday and device
+CREATE TABLE IF NOT EXISTS user_context_interest (
+    ds DATE NOT NULL,
+    user_key TEXT NOT NULL,
+    context_dim TEXT NOT NULL,
+    context_value TEXT NOT NULL,
+    topic_id BIGINT NOT NULL,
+    share DOUBLE PRECISION NOT NULL,
+    lift DOUBLE PRECISION NOT NULL,
+    rank SMALLINT NOT NULL,
+    n_events BIGINT NOT NULL,
+    model_version TEXT NOT NULL,
+    PRIMARY KEY (ds, user_key, context_dim, context_value, topic_id)
+);
 -- user_interest_change: an interest that is new, rising, falling, lost or returned
 CREATE TABLE IF NOT EXISTS user_interest_change (
     ds DATE NOT NULL,
@@ -499,9 +529,11 @@ CREATE TABLE IF NOT EXISTS user_interest_change (
     share_prev DOUBLE PRECISION NOT NULL,
     share_now DOUBLE PRECISION NOT NULL,
     z DOUBLE PRECISION NOT NULL,
+    slope DOUBLE PRECISION NOT NULL,
     compared_ds DATE NOT NULL,
     PRIMARY KEY (ds, user_key, topic_id)
 );
+CREATE INDEX IF NOT EXISTS user_interest_change_by_ds_topic_id ON user_interest_change (ds, topic_id);
 -- user_interest_forecast: probability that a user touches a topic soon
 CREATE TABLE IF NOT EXISTS user_interest_forecast (
     ds DATE NOT NULL,

@@ -286,6 +286,7 @@ def test_a_night_is_annotated_by_catalogue_taxonomy_and_head(tmp_path: Path) -> 
     write(runner, "item_text", [{"item_id": i, "text_hash": text_hash(t), "lang": "en", "kind": "title", "text": t} for i, t, _ in items])
     said_by = {"user_key": "u", "lang": "en", "item_id": None, "n_events": 1}
     write(runner, "user_text", [said_by | {"text_hash": text_hash(t), "kind": k, "text": t} for t, k in users.items()])
+    write(runner, "declared_interest", [])
     runner.run("embed", D)
     runner.run("annotate", D)
     rows = runner.lake.read("text_entity", [D]).to_pylist()

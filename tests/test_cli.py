@@ -101,7 +101,8 @@ def test_a_value_out_of_range_is_a_usage_error(value: str) -> None:
 def test_help_of_a_job_says_what_it_reads_and_writes() -> None:
     result = call("expand", "--help")
     output = " ".join(result.output.split())
-    assert "Reads user_interest, user_topic_day; writes user_interest_expansion, interest_edge." in output
+    assert "Reads user_interest, user_topic_day, user_item_day, item_topic, declared_topic" in output
+    assert "writes user_interest_expansion, interest_edge." in output
     assert re.search(r"--min-users INTEGER RANGE users that an edge .* \[default 20\]", output)
 
 
@@ -244,7 +245,8 @@ def test_a_lake_that_cannot_be_written_is_1(place: Path) -> None:
 
 def test_done_is_0_and_done_again_is_up_to_date(place: Path) -> None:
     land(place, "2026-02-01")
-    Lake("lake").write("user_interest", dt.date.fromisoformat("2026-02-01"), empty(TABLES["user_interest"]), Stamp("r", "h"))
+    for table in ("user_interest", "user_item_day"):
+        Lake("lake").write(table, dt.date.fromisoformat("2026-02-01"), empty(TABLES[table]), Stamp("r", "h"))
     first = call("expand", "--ds", "2026-02-01")
     assert re.fullmatch(r"2026-02-01 expand: \d+\.\d s – interest_edge 0, user_interest_expansion 0\n", first.output)
     assert first.exit_code == 0
@@ -297,7 +299,7 @@ def test_plan_names_nights_that_stay_under_their_model_and_a_rollback_needs_one_
     lines = {line.split(":")[0]: line for line in call("plan", *days).output.splitlines(keepends=True)}
     assert all(lines[f"2026-02-01 {job}"].endswith(pinned) for job in ("profile", "expand", "recommend", "evaluate", "publish"))
     assert {name for name in lines if "assign_topics (" in name} == {"2026-02-01 assign_topics (m)", "2026-02-01 assign_topics (m2)"}
-    assert sum(pinned in line for line in lines.values()) == 5
+    assert sum(pinned in line for line in lines.values()) == 8
     assert "pinned" not in call("plan", *days, "--use-current-models").output
     result = call("rollback", "--model-version", "m", "--reason", "worse")
     assert (result.exit_code, result.output) == (1, "failed: m of kind 'topics' is not in use: there are m2\n")

@@ -23,8 +23,8 @@ from airflow.timetables.base import TimeRestriction
 from airflow.timetables.interval import CronDataIntervalTimetable as CoreIntervals
 from airflow.timetables.trigger import CronTriggerTimetable as CoreTriggers
 
-from dags import erasure, nightly, training
-from dags.operators import LAUNCHER, resolve_ds
+from dags import erasure, intraday, nightly, training
+from dags.operators import LAUNCHER, resolve_ds, running_ds
 from jobs import NIGHTLY, TRAINING, stages
 
 GOLDEN = Path(__file__).with_name("golden") / "commands.txt"
@@ -37,8 +37,9 @@ NIGHTLY_EDGES = {
     "lists": {"publish"},
     "publish": set(),
 }
-TRAINING_EDGES = {"ready": {"fit"}, "fit": {"promote"}, "promote": set()}
+TRAINING_EDGES = {"ready": {"fit"}, "fit": {"promote"}, "promote": {"forecast"}, "forecast": set()}
 ERASURE_EDGES: dict[str, set[str]] = {"forget": set()}
+INTRADAY_EDGES: dict[str, set[str]] = {"overlay": set()}
 
 
 def run_of(kind: str, *, logical: str | None = None, after: str = "2026-03-05T07:00:00Z", conf: dict[str, Any] | None = None) -> DagRun:
@@ -74,8 +75,8 @@ def commands(dag: DAG, run: DagRun) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("dag", "wanted"),
-    [(nightly.dag, NIGHTLY_EDGES), (training.dag, TRAINING_EDGES), (erasure.dag, ERASURE_EDGES)],
-    ids=["nightly", "training", "erasure"],
+    [(nightly.dag, NIGHTLY_EDGES), (training.dag, TRAINING_EDGES), (erasure.dag, ERASURE_EDGES), (intraday.dag, INTRADAY_EDGES)],
+    ids=["nightly", "training", "erasure", "intraday"],
 )
 def test_tasks_and_edges(dag: DAG, wanted: dict[str, set[str]]) -> None:
     assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == wanted
@@ -86,7 +87,7 @@ def test_one_task_per_stage_of_the_registry() -> None:
     assert list(stages(TRAINING)) == [t for t in TRAINING_EDGES if t != "ready"]
 
 
-@pytest.mark.parametrize("dag", [nightly.dag, training.dag, erasure.dag], ids=lambda d: d.dag_id)
+@pytest.mark.parametrize("dag", [nightly.dag, training.dag, erasure.dag, intraday.dag], ids=lambda d: d.dag_id)
 def test_every_task_is_owned_documented_bounded_and_waits_without_a_slot(dag: DAG) -> None:
     assert dag.doc_md
     assert dag.tags
@@ -120,6 +121,12 @@ def test_rendered_commands_equal_the_golden_file() -> None:
     # Whatever is typed into the form, no word of it enters the command.
     typed = run_of("manual", conf={"ds": "2026-01-15", "ids": "u1"})
     lines += ["[erasure: manual]", *(f"{task:9} {command}" for task, command in commands(erasure.dag, typed).items()), ""]
+    quarter = {
+        "scheduled": run_of("scheduled", logical="2026-03-05T07:15:00Z", after="2026-03-05T07:15:00Z"),
+        "manual with ds": runs["manual with ds"],
+    }
+    for name, run in quarter.items():
+        lines += [f"[intraday: {name}]", *(f"{task:9} {command}" for task, command in commands(intraday.dag, run).items()), ""]
     text = "\n".join(lines)
     if os.environ.get("GOLDEN") == "write":
         GOLDEN.write_text(text)
@@ -216,7 +223,31 @@ def test_erasure_runs_by_hand_alone_one_at_a_time_and_asks_for_nothing() -> None
     assert (erasure.dag.schedule, erasure.dag.max_active_runs, dict(erasure.dag.params)) == (None, 1, {})
 
 
-@pytest.mark.parametrize("name", ["nightly", "training", "erasure"])
+def test_intraday_runs_each_quarter_of_an_hour_one_at_a_time_and_nothing_is_caught_up() -> None:
+    assert intraday.dag.timetable == CronTriggerTimetable("*/15 * * * *", timezone="UTC")
+    assert (intraday.dag.max_active_runs, intraday.dag.catchup, intraday.dag.tasks[0].execution_timeout) == (1, False, timedelta(hours=1))
+    assert set(intraday.dag.allowed_run_types) == {"scheduled", "manual"}
+
+
+@pytest.mark.parametrize(
+    ("after", "zone", "day"),
+    [
+        ("2026-03-05T07:15:00Z", "UTC", "2026-03-05"),
+        ("2026-03-05T00:00:00Z", "UTC", "2026-03-04"),  # the quarter that has just ended
+        ("2026-03-05T00:15:00Z", "UTC", "2026-03-05"),
+        ("2026-03-04T16:15:00Z", "Asia/Shanghai", "2026-03-05"),
+        ("2026-03-05T07:15:00Z", "America/Los_Angeles", "2026-03-04"),
+    ],
+)
+def test_the_running_day_is_that_of_the_moment_before_the_run(after: str, zone: str, day: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIME_ZONE", zone)
+    assert running_ds(run_of("scheduled", logical="2020-01-01T00:00:00Z", after=after)) == day
+    assert running_ds(run_of("manual", after=after, conf={"ds": "2026-01-15"})) == "2026-01-15"
+    with pytest.raises(AirflowFailException, match="'2026-02-30' is not a calendar date"):
+        running_ds(run_of("manual", after=after, conf={"ds": "2026-02-30"}))
+
+
+@pytest.mark.parametrize("name", ["nightly", "training", "erasure", "intraday"])
 def test_a_dag_file_imports_nothing_heavy_and_needs_no_python_path(name: str) -> None:
     script = (
         "import runpy, sys, airflow.sdk, airflow.models; before = set(sys.modules)\n"
@@ -228,7 +259,7 @@ def test_a_dag_file_imports_nothing_heavy_and_needs_no_python_path(name: str) ->
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
 
 
-def test_airflow_finds_the_three_dags_and_nothing_else_in_the_folder() -> None:
+def test_airflow_finds_the_four_dags_and_nothing_else_in_the_folder() -> None:
     ignored = (REPO / "dags" / ".airflowignore").read_text().split()
-    assert {path.name for path in (REPO / "dags").glob("*.py")} - set(ignored) == {"nightly.py", "training.py", "erasure.py"}
+    assert {path.name for path in (REPO / "dags").glob("*.py")} - set(ignored) == {"nightly.py", "training.py", "erasure.py", "intraday.py"}
     assert LAUNCHER.is_file()

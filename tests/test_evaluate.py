@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from jobs import evaluate as jobs_evaluate
 from jobs import rank as jobs_rank
 from recsys_core import evaluation
+from recsys_core.declared import NOBODY
 from recsys_core.events import DEFAULT_WEIGHTS, type_weights
 from recsys_core.lake import Lake, Stamp, conform
 from recsys_core.recommenders.history import History, build, reduce_night
@@ -174,11 +176,39 @@ def test_interests_by_hand() -> None:
     assert evaluation.interest_metrics(pa.Table.from_pylist(held), pa.Table.from_pylist(came), "topics-2", D, 0) == []
 
 
+def test_stability_by_hand() -> None:
+    """Idle users keep their ranking, the active one changed places; who has interests on one night only does not count."""
+    before = [interest("u1", t, r, 1.0) for r, t in enumerate((11, 12, 13), 1)] + [
+        interest("u2", t, r, 1.0) for r, t in enumerate((11, 12), 1)
+    ]
+    before += [interest("gone", 11, 1, 1.0), interest("u2", 13, 1, 1.0, horizon="7d")]
+    tonight = [interest("u1", t, r, 1.0) for r, t in enumerate((12, 11), 1)] + [
+        interest("u2", t, r, 1.0) for r, t in enumerate((11, 12), 1)
+    ]
+    tonight += [interest("came", 11, 1, 1.0), interest("u2", 14, 1, 1.0, horizon="7d")]
+    first, second, came = pa.Table.from_pylist(before), pa.Table.from_pylist(tonight), pa.chunked_array([["u1", "came", "u1"]])
+    rows = evaluation.stability_metrics(first, second, came, "topics-1", D, 0)
+    # Lists 11 12 13 and 12 11: overlaps 0, 2, 2; the shorter list's agreement of 1 is taken on to depth 3 (eq. 32).
+    p = 0.9
+    moved = (1 - p) / p * (2 / 2 * p**2 + 2 / 3 * p**3 + 2 * (3 - 2) / (2 * 3) * p**3) + ((2 - 2) / 3 + 2 / 2) * p**3
+    found = {(r["slice_dim"], r["slice_value"]): (r["value"], r["n"], r["k"], r["baseline"]) for r in rows}
+    assert found == {
+        ("all", ""): (pytest.approx((1 + moved) / 2, abs=1e-6), 2, 0, ""),
+        ("activity", "idle"): (1.0, 1, 0, ""),
+        ("activity", "active"): (pytest.approx(moved, abs=1e-6), 1, 0, ""),
+    }
+    assert {(r["subject"], r["metric"]) for r in rows} == {("profile", "rbo")}
+    assert pa.Table.from_pylist(rows, schema=TABLES["eval_metric"].arrow_schema()).num_rows == 3
+    assert evaluation.stability_metrics(first, second, came, "topics-2", D, 0) == []
+
+
 # -- the jobs --------------------------------------------------------------------------------------------------------------------
 class SmallNight:
     """What the jobs ask of a Night, over a real lake: no topic model, no texts."""
 
     event_types = DEFAULT_WEIGHTS
+    sensitive: frozenset[int] = frozenset()
+    stances = NOBODY
 
     def __init__(self, lake: Lake, ds: dt.date) -> None:
         self.lake, self.ds, self.topics = lake, ds, None
@@ -187,7 +217,7 @@ class SmallNight:
     def nights(self, name: str) -> list[dt.date]:
         return [] if name == "item_topic" else [d for d in self.lake.nights(name) if d <= self.ds]
 
-    def read(self, name: str, columns: list[str] | None = None) -> pa.Table:
+    def read(self, name: str, back: int | None = None, columns: list[str] | None = None) -> pa.Table:
         return self.lake.read(name, [d for d in self.nights(name) if name == "session" or d == self.ds], columns, **self._parts(name))
 
     def vectors(self, hashes: list[str]) -> np.ndarray:
@@ -220,11 +250,11 @@ def lake(tmp_path: Path) -> Lake:
 def test_jobs_over_a_lake(lake: Lake) -> None:
     before, tonight = SmallNight(lake, YESTERDAY), SmallNight(lake, D)
     jobs_rank.recommend(before)  # type: ignore[arg-type]
-    jobs_rank.evaluate(before)  # type: ignore[arg-type]
+    jobs_evaluate.evaluate(before)  # type: ignore[arg-type]
     assert lake.read("eval_metric", [YESTERDAY]).num_rows == 0  # no earlier lists
     assert lake.read("topn_outcome", [YESTERDAY]).num_rows == 0
     jobs_rank.recommend(tonight)  # type: ignore[arg-type]
-    jobs_rank.evaluate(tonight)  # type: ignore[arg-type]
+    jobs_evaluate.evaluate(tonight)  # type: ignore[arg-type]
     shown = lake.read("user_topn", [YESTERDAY]).to_pylist()
     assert [s["item_id"] for s in shown if s["user_key"] == "u1"][:2] == ["i20", "i21"]
     assert {len([s for s in shown if s["user_key"] == u]) for u in ("u1", "f0", "f7")} == {20}

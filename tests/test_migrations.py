@@ -33,7 +33,7 @@ def segment(user: str) -> dict[str, Any]:
 
 
 def shop() -> list[NightTables]:
-    changed = row(ds=DAY, user_key="u1", topic_id=1, change="new", share_prev=0.0, share_now=0.7, z=2.0, compared_ds=DAY - ONE)
+    changed = row(ds=DAY, user_key="u1", topic_id=1, change="new", share_prev=0.0, share_now=0.7, z=2.0, slope=0.1, compared_ds=DAY - ONE)
     tables = {
         "user_segment": table("user_segment", [segment("u1"), segment("u2")]),
         "user_interest_change": table("user_interest_change", [changed]),
@@ -99,7 +99,7 @@ def test_what_keeps_every_row_is_done_and_said(published: str) -> None:
         } == kept
         # A night of the new shape goes in, two lists with one item and two changes of one interest included.
         both = [
-            row(ds=DAY, user_key="u1", topic_id=1, change=c, share_prev=0.0, share_now=0.7, z=z, compared_ds=DAY - ONE)
+            row(ds=DAY, user_key="u1", topic_id=1, change=c, share_prev=0.0, share_now=0.7, z=z, slope=0.1, compared_ds=DAY - ONE)
             for c, z in (("new", 1.0), ("lost", 2.0))
         ]
         given = {

@@ -92,8 +92,8 @@ def test_nights_that_never_landed_and_nights_after_are_absent(runner: Runner) ->
 
 
 def test_window_is_half_open_and_no_wider_than_declared(runner: Runner) -> None:
-    outside = D - dt.timedelta(days=90)
-    inside = D - dt.timedelta(days=89)
+    outside = D - dt.timedelta(days=179)
+    inside = D - dt.timedelta(days=178)
     for night in (outside, inside, D):
         (Path(runner.landing.root) / f"events/ds={night.isoformat()}").mkdir(parents=True)
         runner.lake.write("user_item_day", night, empty(TABLES["user_item_day"]), Stamp("r", "h"))
@@ -145,7 +145,7 @@ def test_tables_kept_by_model_are_looked_up_under_the_nights_model(runner: Runne
 
 def test_vectors_are_looked_up_in_the_encoders_space(runner: Runner) -> None:
     land(runner, 10)
-    for table in ("item_text", "user_text", "user_item_day"):
+    for table in ("item_text", "user_text", "user_item_day", "declared_interest"):
         build(runner, table, 10)
     with pytest.raises(
         NotBuiltError, match=r"fit_topics of 2026-03-10 needs text_embedding .*run `python -m jobs fit_encoder --ds 2026-03-10`"
@@ -157,7 +157,9 @@ def test_vectors_are_looked_up_in_the_encoders_space(runner: Runner) -> None:
     build(runner, "text_embedding", 10, embedding_space=space_of(runner.settings.encoder))
     found = dict(runner.inputs("assign_topics", D, runner.models.encoder(D)))
     assert found["text_embedding"] == space_of(runner.settings.encoder)
-    assert set(found) == {"text_embedding", "item_text/2026-03-10", "user_text/2026-03-10", "user_item_day/2026-03-10"}
+    assert set(found) == {"text_embedding", "item_text/2026-03-10", "user_text/2026-03-10", "user_item_day/2026-03-10"} | {
+        "declared_interest/2026-03-10"
+    }
 
 
 def test_clean_reads_the_landing_from_the_day_before_to_three_after(runner: Runner) -> None:

@@ -88,7 +88,7 @@ def shop() -> list[NightTables]:
     first = [outcome(after, "u1", 1, "i1", "view"), outcome(after, "u1", 1, "i1", "click"), outcome(after, "u1", 2, "i2", "hide")]
     second = [outcome(last, "u1", 1, "i1", "purchase"), outcome(last, "u1", 3, "i3", "view")]
     changes = [
-        row(ds=after, user_key=u, topic_id=t, change=c, share_prev=p, share_now=n, z=2.0, compared_ds=DAY)
+        row(ds=after, user_key=u, topic_id=t, change=c, share_prev=p, share_now=n, z=4.0, slope=0.1, compared_ds=DAY)
         for u, t, c, p, n in (
             ("u1", 11, "rising", 0.2, 0.7),
             ("u1", 1, "new", 0.0, 0.1),
@@ -136,7 +136,7 @@ def test_generated_ddl_is_fresh() -> None:
 
 
 def test_each_question_says_its_parameters() -> None:
-    assert [path.name[0] for path in QUESTIONS] == list("123456")
+    assert [path.name[0] for path in QUESTIONS] == list("1234567")
     for path in QUESTIONS:
         head = "".join(line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.startswith("--"))
         assert "?" in head, path.name
@@ -218,6 +218,16 @@ def test_6_better_than_popularity(warehouse: Warehouse) -> None:
         ("all", "", 0.5, 0.2, 0.3, 0.2, 0.4, "better"),
         ("lang", "other", 0.2, 0.2, None, None, None, "not settled"),
     ]
+
+
+def test_7_who_holds_this_topic(warehouse: Warehouse) -> None:
+    def held(topic: int, horizon: str, least: float) -> list[tuple[Any, ...]]:
+        asked = {"topic_id": topic, "ds": DAY, "horizon": horizon, "min_share": least}
+        return picked(ask(warehouse, 7, **asked), "user_key", "share", "n_topics")
+
+    assert held(1, "90d", 0.2) == [("u1", 0.6, 1), ("u2", 0.2, 1)]  # u1's games, u2's chess below it
+    assert held(1, "7d", 0.95) == [("u1", 1.0, 2)]
+    assert held(11, "90d", 0.3) == []
 
 
 def test_views_show_the_last_night(warehouse: Warehouse) -> None:

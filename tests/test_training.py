@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.rank import _topic_rows
+from jobs.evaluate import _topic_rows
 from jobs.runner import Night, ParameterError, Runner
 from jobs.settings import Settings
 from recsys_core import encoders, registry
@@ -101,6 +101,7 @@ class Shop:
             ("item_text", item_texts(ds, items)),
             ("user_text", user_texts(ds, users)),
             ("user_item_day", touched(ds, done)),
+            ("declared_interest", rows("declared_interest", [])),
         ):
             self.lake.write(table, ds, found, Stamp(f"{table}-{ds}", "hash"))
 

@@ -1,4 +1,4 @@
-"""Views, the six questions and the roles over a literal published shop of two users, on both engines."""
+"""Views, the stored questions and the roles over a literal published shop of two users, on both engines."""
 
 from __future__ import annotations
 

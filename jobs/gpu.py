@@ -231,16 +231,11 @@ def assign_topics(night: Night) -> None:
 
 def _declared_topics(night: Night, topics: Topics, model_version: str) -> pa.Table:
     """Rows of declared_topic."""
-    from recsys_core.declared import declared_topics
-    from recsys_core.topics import MICRO
+    from recsys_core.declared import declared_topics, topics_of_terms
 
     terms = _terms(night)
     said = pa.table({"text_hash": [*terms], "text": [*terms.values()], "lang": [language(t) for t in terms.values()]})
-    of_term: dict[str, dict[int, float]] = {t: {} for t in terms.values()}
-    if terms:
-        row, topic, micro, _ = topics.assign(_documents(night, topics, said))
-        for term, topic_id, weight in zip(said["text"].take(pa.array(row)).to_pylist(), topic.tolist(), micro.tolist(), strict=True):
-            of_term[term][topic_id] = weight / MICRO
+    of_term = topics_of_terms([*terms.values()], topics.assign(_documents(night, topics, said))) if terms else {}
     return declared_topics(night.ds, night.read("declared_interest", 1), of_term, set(topics.ids.tolist()), model_version)
 
 

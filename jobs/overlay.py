@@ -178,18 +178,13 @@ class Overlay:
 
     def _muted(self) -> frozenset[tuple[str, int]]:
         """(user, topic) that a user does not want to see, as declared by now."""
-        from recsys_core.declared import MUTE, Stances, declared_topics
+        from recsys_core.declared import MUTE, Stances, declared_topics, topics_of_terms
         from recsys_core.texts import language
-        from recsys_core.topics import MICRO
 
         rows = self.declared.filter(pc.equal(self.declared["stance"], MUTE))
         terms = dict(zip(rows["term"].drop_null().to_pylist(), rows["text_hash"].drop_null().to_pylist(), strict=True))
         said = pa.table({"text_hash": [*terms.values()], "text": [*terms], "lang": [language(t) for t in terms]})
-        of_term: dict[str, dict[int, float]] = {t: {} for t in terms}
-        if terms:
-            row, topic, micro, _ = self.topics.assign(self._documents(said))
-            for number, topic_id, weight in zip(row.tolist(), topic.tolist(), micro.tolist(), strict=True):
-                of_term[[*terms][number]][topic_id] = weight / MICRO
+        of_term = topics_of_terms([*terms], self.topics.assign(self._documents(said))) if terms else {}
         return Stances.of(declared_topics(self.ds, rows, of_term, set(self.topics.ids.tolist()), self.model.model_version)).muted
 
     def _documents(self, texts: pa.Table) -> Any:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from recsys_core.events import DEFAULT_WEIGHTS, OverrideError, Weights, overridden
+from recsys_core.events import DEFAULT_WEIGHTS, Weights, overridden
 
 if TYPE_CHECKING:
     from recsys_core.annotate.classify import Taxonomy
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from recsys_core.segments.rules import Rules
     from recsys_core.sensitive import Sensitive
     from recsys_core.taxonomy_edges import TaxonomyEdges
+
+T = TypeVar("T")
 
 
 class SettingError(Exception):
@@ -159,72 +162,54 @@ class Settings(BaseSettings):
 
     @cached_property
     def event_types(self) -> Weights:
-        """Weights and decay of event types, the site's file on top; SettingError when it is missing, or names all its faults."""
-        given = self._text_of("event_types_file")
-        try:
-            return overridden(*given) if given else DEFAULT_WEIGHTS
-        except OverrideError as error:
-            raise SettingError(f"EVENT_TYPES_FILE: {error}") from error
+        """Weights and decay of event types, the site's file on top."""
+        return self._from_file("event_types_file", overridden, DEFAULT_WEIGHTS)
 
     @cached_property
     def sensitive_topics(self) -> Sensitive:
-        """What the site calls sensitive, nothing without a file; SettingError when it is missing or names all its faults."""
-        from recsys_core.sensitive import Sensitive, SensitiveError, sensitive
+        """What the site calls sensitive, nothing without a file."""
+        from recsys_core.sensitive import Sensitive, sensitive
 
-        given = self._text_of("sensitive_topics_file")
-        try:
-            return sensitive(*given) if given else Sensitive()
-        except SensitiveError as error:
-            raise SettingError(f"SENSITIVE_TOPICS_FILE: {error}") from error
+        return self._from_file("sensitive_topics_file", sensitive, Sensitive())
 
     @cached_property
     def segments(self) -> Rules:
-        """The site's audiences by rules, none without a file; SettingError when it is missing or names all its faults."""
-        from recsys_core.segments.rules import Rules, SegmentError, rules
+        """The site's audiences by rules, none without a file."""
+        from recsys_core.segments.rules import Rules, rules
 
-        given = self._text_of("segments_file")
-        try:
-            return rules(*given) if given else Rules()
-        except SegmentError as error:
-            raise SettingError(f"SEGMENTS_FILE: {error}") from error
+        return self._from_file("segments_file", rules, Rules())
 
     @cached_property
     def taxonomy_edges(self) -> TaxonomyEdges:
-        """The site's own edges between topics, none without a file; SettingError when it is missing or names all its faults."""
-        from recsys_core.taxonomy_edges import TaxonomyEdgeError, TaxonomyEdges, taxonomy_edges
+        """The site's own edges between topics, none without a file."""
+        from recsys_core.taxonomy_edges import TaxonomyEdges, taxonomy_edges
 
-        given = self._text_of("taxonomy_edge_file")
-        try:
-            return taxonomy_edges(*given) if given else TaxonomyEdges()
-        except TaxonomyEdgeError as error:
-            raise SettingError(f"TAXONOMY_EDGE_FILE: {error}") from error
+        return self._from_file("taxonomy_edge_file", taxonomy_edges, TaxonomyEdges())
 
     @cached_property
     def taxonomy(self) -> Taxonomy | None:
-        """The labels that texts are given; None without a file, SettingError when it is missing or names all its faults."""
-        given = self._text_of("taxonomy_file")
-        if given is None:
+        """The labels that texts are given; None without a file."""
+        if not self.taxonomy_file:
             return None
-        from recsys_core.annotate.classify import TaxonomyError, taxonomy
+        from recsys_core.annotate.classify import taxonomy
 
-        try:
-            return taxonomy(*given)
-        except TaxonomyError as error:
-            raise SettingError(f"TAXONOMY_FILE: {error}") from error
+        return self._from_file("taxonomy_file", taxonomy, None)
 
-    def _text_of(self, name: str) -> tuple[str, str] | None:
-        """(text, path) of the file that a setting names, None without one; SettingError when it is missing or is not UTF-8."""
+    def _from_file(self, name: str, read: Callable[[str, str], T], without: T) -> T:
+        """What `read` makes of the file (text, path) that a setting names; SettingError when it is missing, or names all its faults."""
         if not getattr(self, name):
-            return None
+            return without
         path = Path(getattr(self, name))
         if not path.is_file():
             raise SettingError(f"{name.upper()} names {path}, which is not there")
         raw = path.read_bytes()
         try:
-            return raw.decode("utf-8-sig"), str(path)
+            return read(raw.decode("utf-8-sig"), str(path))
         except UnicodeDecodeError as error:
             line = raw.count(b"\n", 0, error.start) + 1
             raise SettingError(f"{name.upper()}: {path}, line {line}: not UTF-8; save the file as UTF-8") from error
+        except ValueError as error:
+            raise SettingError(f"{name.upper()}: {error}") from error
 
 
 def load_settings() -> Settings:

@@ -10,10 +10,11 @@ Landed by day, as JSON lines that hold from the night of their day on; the last 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,7 +22,8 @@ from recsys_core.parse.pii import mask
 from recsys_core.parse.rules import Fault
 from recsys_core.parse.values import text
 from recsys_core.tables import TABLES
-from recsys_core.texts import normalise, text_hash
+from recsys_core.texts import folded, text_hash
+from recsys_core.topics import MICRO
 from recsys_core.user_files import Delivered, rows_as_of, user_id
 
 if TYPE_CHECKING:
@@ -85,7 +87,7 @@ def _declared(row: dict[str, Any], repairs: list[str]) -> tuple[tuple[str, str],
     if term and (masked := mask(term)) != term:
         term = masked
         repairs.append("pii_masked")
-    term = normalise(term or "").casefold()
+    term = folded(term or "")
     if not term:
         raise Fault("missing_required", "term")
     if len(term) > MAX_TERM_CHARS:
@@ -93,12 +95,21 @@ def _declared(row: dict[str, Any], repairs: list[str]) -> tuple[tuple[str, str],
     return (who, f"term:{term}"), {"stance": stance, "topic_id": None, "term": term, "text_hash": text_hash(term)}
 
 
+def topics_of_terms(terms: Sequence[str], assigned: tuple[np.ndarray, ...]) -> dict[str, dict[int, float]]:
+    """Term → its topics and how much it belongs to each, 0 to 1, from what `Topics.assign` says of the terms in this order."""
+    found: dict[str, dict[int, float]] = {term: {} for term in terms}
+    row, topic, micro = (column.tolist() for column in assigned[:3])
+    for at, topic_id, weight in zip(row, topic, micro, strict=True):
+        found[terms[at]][topic_id] = weight / MICRO
+    return found
+
+
 def declared_topics(
     ds: dt.date, declared: pa.Table, topics_of_term: Mapping[str, Mapping[int, float]], topic_ids: Collection[int], model_version: str
 ) -> pa.Table:
     """Rows of the table declared_topic: what declared_interest says in topics of a model, one row a user and topic.
 
-    topics_of_term  term → its topics and how much it belongs to each, 0 to 1
+    topics_of_term  see `topics_of_terms`
     topic_ids       the model's topics; a declared topic that is none of them says nothing on this night
 
     The weight of an interest is the topic's part in all that its user wants to see; a muted topic has weight 1 and is no interest.

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recsys_core import toml_file
-from recsys_core.texts import normalise
+from recsys_core.texts import folded, term_pattern
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _KEYS = ("topics", "words")
 _REMEDY = 'write topics = [12, 40] and words = ["gambling", "赌博"]'
-_HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
 
 
 class SensitiveError(ValueError):
@@ -46,7 +45,7 @@ class Sensitive:
         rows = topic.select(names).to_pylist()
         found = {r["topic_id"] for r in rows if r["sensitive"] or r["topic_id"] in self.topics}
         if self.words:
-            pattern = re.compile("|".join(_matching(normalise(w).casefold()) for w in self.words))
+            pattern = term_pattern(self.words)
             found |= {r["topic_id"] for r in rows if pattern.search(_said(r))}
         above = {r["topic_id"]: r["parent_topic_id"] for r in rows}
         return frozenset(t for t in above if any(a in found for a in _upwards(t, above)))
@@ -93,14 +92,9 @@ def _faults(given: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
                     yield (key,), f"words names {json.dumps(each, default=str, ensure_ascii=False)}; give words in quotes"
 
 
-def _matching(word: str) -> str:
-    escaped = re.escape(word)
-    return escaped if _HAN.search(word) else rf"(?<!\w){escaped}(?!\w)"
-
-
 def _said(row: Mapping[str, Any]) -> str:
     """All names and keywords of a topic, one a line."""
-    return "\n".join(normalise(text).casefold() for text in (row["label_en"], row["label_zh"], *json.loads(row["keywords"])))
+    return "\n".join(folded(text) for text in (row["label_en"], row["label_zh"], *json.loads(row["keywords"])))
 
 
 def _upwards(topic: int | None, above: Mapping[int, int | None]) -> Iterable[int]:

@@ -67,6 +67,22 @@ def normalise(text: str) -> str:
     return _SPACES.sub(" ", _DROPPED.sub("", text)).strip()
 
 
+def folded(text: str) -> str:
+    """The text normalised and without case, as terms are looked up in it."""
+    return normalise(text).casefold()
+
+
+def term_pattern(terms: Iterable[str]) -> re.Pattern[str]:
+    """Finds a term in a text that is `folded`: a Chinese one anywhere, any other as whole words.
+
+    >>> [bool(term_pattern(("茶", "Tea")).search(text)) for text in ("绿茶", "买tea", "tea pot", "steam")]
+    [True, True, True, False]
+    """
+    letter = rf"[^\W{HAN}]"
+    said = (re.escape(folded(term)) for term in terms)
+    return re.compile("|".join(t if _HAN_CHARS.search(t) else rf"(?<!{letter}){t}(?!{letter})" for t in said))
+
+
 def language(text: str) -> Lang:
     """'zh', 'en' or 'other': by script where script is enough, else by a library that tells the languages of Latin letters apart.
 

@@ -19,8 +19,9 @@ from recsys_core.events import COUNTED_TYPES, EVENT_TYPES
 from recsys_core.lake import Lake, Stamp
 from recsys_core.segments import near_topics, ruled
 from recsys_core.segments.counts import MICRO, TopicTree, counted, matching_items
-from recsys_core.segments.rules import HORIZONS, Did, Rules, SegmentError, rules, term_pattern
+from recsys_core.segments.rules import HORIZONS, Did, Rules, SegmentError, rules
 from recsys_core.tables import TABLES
+from recsys_core.texts import term_pattern
 
 D = dt.date(2026, 3, 10)
 # 1 drinks over 2 tea and 3 coffee; 4 poker is sensitive, below 5 games.

@@ -10,8 +10,8 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from recsys_core.segments.rules import Did, term_pattern
-from recsys_core.texts import normalise
+from recsys_core.segments.rules import Did
+from recsys_core.texts import folded, term_pattern
 
 MICRO = 1_000_000
 
@@ -49,13 +49,11 @@ def matching_items(
     `above` gives the category above a category, `first` an item's first topic: where that is sensitive, the item is left out, too. A
     category goes with all below it; letter case is none.
     """
-    tests = [
-        (term_pattern(c.term) if c.term else None, {_folded(x) for x in c.category}, {_folded(x) for x in c.brand}) for c in conditions
-    ]
-    parents = {_folded(c): _folded(p) if p else None for c, p in above.items()}
+    tests = [(term_pattern(c.term) if c.term else None, {folded(x) for x in c.category}, {folded(x) for x in c.brand}) for c in conditions]
+    parents = {folded(c): folded(p) if p else None for c, p in above.items()}
     rows = []
     for item, title, category, brand in zip(*(items[c].to_pylist() for c in ("item_id", "title", "category", "brand")), strict=True):
-        said, made, line = _folded(title or ""), _folded(brand or ""), set(_upwards(_folded(category or ""), parents))
+        said, made, line = folded(title or ""), folded(brand or ""), set(_upwards(folded(category or ""), parents))
         met = [
             c.by_item
             and not (term and not term.search(said))
@@ -139,16 +137,12 @@ def _asked(terms: Sequence[tuple[str, ...]]) -> Callable[[Iterator[pa.RecordBatc
     def told(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             distinct = batch.column(3).dictionary_encode()
-            said = [_folded(t) for t in distinct.dictionary.to_pylist()]
+            said = [folded(t) for t in distinct.dictionary.to_pylist()]
             flags = [pa.array([p is None or bool(p.search(t)) for t in said], pa.bool_()).take(distinct.indices) for p in patterns]
             names = ["ds", "user_key", "n_events", *(f"f{i}" for i in range(len(patterns)))]
             yield pa.RecordBatch.from_arrays([*batch.columns[:3], *flags], names=names)
 
     return told
-
-
-def _folded(text: str) -> str:
-    return normalise(text).casefold()
 
 
 def _upwards(category: str, parents: Mapping[str, str | None]) -> Iterator[str]:

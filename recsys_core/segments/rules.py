@@ -10,7 +10,6 @@ from typing import Any
 
 from recsys_core import toml_file
 from recsys_core.events import EVENT_TYPES
-from recsys_core.texts import normalise
 
 # A similarity audience is named `topic:<id>`.
 RESERVED = "topic:"
@@ -19,7 +18,6 @@ HORIZONS = ("1d", "7d", "90d")
 LIFECYCLES = ("new", "active", "lapsing", "dormant")
 CHANGES = ("new", "rising", "falling", "lost", "returned")
 _REMEDY = 'write [tea_lovers.searched], and below it event_types = "search", term = ["tea", "茶"] and at_least = 3'
-_HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
 
 
 class SegmentError(ValueError):
@@ -84,19 +82,6 @@ class Rules:
     def did(self) -> list[Did]:
         """The conditions that count events, each once."""
         return list(dict.fromkeys(c for r in self.rules for c in r.conditions if isinstance(c, Did)))
-
-
-def term_pattern(terms: tuple[str, ...]) -> re.Pattern[str]:
-    """Finds a term in a text that is normalised and casefolded: a Chinese one anywhere, any other as whole words.
-
-    >>> [bool(term_pattern(("茶", "Tea")).search(text)) for text in ("绿茶", "买tea", "tea pot", "steam")]
-    [True, True, True, False]
-    """
-    found = []
-    for term in terms:
-        said = re.escape(normalise(term).casefold())
-        found.append(said if _HAN.search(said) else rf"(?<![^\W{_HAN.pattern[1:-1]}]){said}(?![^\W{_HAN.pattern[1:-1]}])")
-    return re.compile("|".join(found))
 
 
 def rules(text: str, name: str) -> Rules:

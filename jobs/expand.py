@@ -46,10 +46,8 @@ def expand(
     shown = np.array([int(t) not in hidden for t in all_ids], bool)
     ids, centres = all_ids[shown], all_centres[shown]
     topic = {r["topic_id"]: r for r in tables.read_rows(night.lake, night.topics, "topic").to_pylist()}
-    labels, words = (
-        [(topic[t]["label_en"], topic[t]["label_zh"]) for t in ids.tolist()],
-        [json.loads(topic[t]["keywords"]) for t in ids.tolist()],
-    )
+    labels = [(topic[t]["label_en"], topic[t]["label_zh"]) for t in ids.tolist()]
+    words = [json.loads(topic[t]["keywords"]) for t in ids.tolist()]
 
     taken = graph.taken(night.scan("user_topic_day"), night.ds, night.event_types.base).persist()
     try:

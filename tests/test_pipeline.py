@@ -182,7 +182,8 @@ def test_evidence_sums_to_the_score(shop: Shop) -> None:
     for row in rows:
         evidence = json.loads(row["evidence"])
         assert len(evidence["items"]) <= 5
-        assert sum(e["weight"] for e in evidence["items"]) + evidence["rest"] == pytest.approx(row["score"], abs=1e-5)
+        parts = [*(e["weight"] for e in evidence["items"]), evidence.get("declared", 0.0), evidence["rest"]]
+        assert sum(parts) == pytest.approx(row["score"], abs=1e-5)
         weights = [e["weight"] for e in evidence["items"]]
         assert weights == sorted(weights, reverse=True)
         with_items += bool(weights)
@@ -208,7 +209,7 @@ def test_lists_are_full_unseen_ranked_and_say_why(shop: Shop) -> None:
     lists: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for slot in slots:
         lists[slot["user_key"], slot["list_name"], slot["variant"]].append(slot)
-    assert {u for u, name, _ in lists if name == "for_you"} == set(seen)
+    assert {u for u, name, _ in lists if name == "for_you"} == {*seen, user_key(SECRET.encode(), NEWCOMER)}
     for (user, _, _), found in lists.items():
         assert [s["rank"] for s in found] == list(range(1, len(found) + 1))
         open_items = eligible - seen[user] if user != "*" else eligible
@@ -218,7 +219,7 @@ def test_lists_are_full_unseen_ranked_and_say_why(shop: Shop) -> None:
         assert len(found) == LIST_SIZE or (user != "*" and len(found) == len(open_items)), user
         assert all(a["score"] >= b["score"] for a, b in pairwise(found))
     assert all(s["reason_code"] and s["reason_text_en"] and s["reason_text_zh"] for s in slots)
-    assert {s["source"] for s in slots} == {"transitions", "content", "popularity"}
+    assert {s["source"] for s in slots} == {"transitions", "content", "popularity", "declared"}
     named = [s for s in slots if s["evidence_item_id"] is not None]
     assert named
     assert all(s["evidence_item_id"] in seen[s["user_key"]] for s in named)

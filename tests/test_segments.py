@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from jobs.segment import segment
 from jobs.settings import SettingError, Settings
 from recsys_core import profiles
-from recsys_core.declared import Stances
+from recsys_core.declared import NOBODY, Stances
 from recsys_core.events import COUNTED_TYPES, EVENT_TYPES
 from recsys_core.lake import Lake, Stamp
 from recsys_core.segments import near_topics, ruled
@@ -30,7 +30,6 @@ TREE = TopicTree(
     {1: None, 2: 1, 3: 1, 4: 5, 5: None},
     frozenset({4}),
 )
-NOBODY = Stances(pa.table({"user_key": pa.array([], pa.string())}), frozenset())
 
 
 def rows_of(table: str, rows: list[dict[str, Any]]) -> pa.Table:
@@ -339,7 +338,7 @@ def test_audiences_of_topics_overlap_by_a_threshold_of_their_own() -> None:
 class SmallNight:
     """What the job asks of a Night, over a real lake: no topic model, no texts."""
 
-    ds, topics, sensitive = D, None, frozenset[int]()
+    ds, topics, sensitive, stances = D, None, frozenset[int](), NOBODY
 
     def __init__(self, lake: Lake, spark: SparkSession, rules_file: str) -> None:
         self.lake, self.spark, self.settings = lake, spark, Settings(segments_file=rules_file)

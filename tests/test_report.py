@@ -62,10 +62,10 @@ def edge(relation: str, directed: bool, lift: float) -> dict[str, Any]:
     return row | {"weight": 0.5, "lift": lift}
 
 
-def forecast(calibration: dict[str, Any]) -> dict[str, Any]:
+def forecast(curves: dict[str, Any]) -> dict[str, Any]:
     return version("forecast-x", D - DAY, "champion") | {
         "kind": "forecast",
-        "params": canonical_json({"measured": {"calibration": calibration}}),
+        "params": canonical_json({"measured": {h: {"curve": c} for h, c in curves.items()}}),
     }
 
 

@@ -27,7 +27,8 @@ _SQL = {
     "interests": """SELECT i.user_key, t.label_en AS label, i.share, i.lift, i.confidence, CAST(i.evidence AS VARCHAR) AS evidence
         FROM user_interest i JOIN topic t ON t.topic_id = i.topic_id
         WHERE i.ds = :ds AND i.horizon = '90d' AND i.rank <= 4 AND t.sensitive IS NOT TRUE ORDER BY i.user_key, i.rank""",
-    "metrics": """SELECT metric, k, slice_dim, slice_value, value, ci_low, ci_high, baseline_value, diff, diff_ci_low, diff_ci_high, n
+    "metrics": """SELECT subject, list_name, baseline, metric, k, slice_dim, slice_value, value, ci_low, ci_high, baseline_value,
+        diff, diff_ci_low, diff_ci_high, n
         FROM eval_metric
         WHERE ds = :ds AND subject <> 'topics'
         ORDER BY CASE WHEN slice_dim = 'all' THEN 0 ELSE 1 END, slice_dim, slice_value, subject, metric, k, model_version""",

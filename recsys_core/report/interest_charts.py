@@ -43,18 +43,29 @@ def stream(days: Sequence[dt.date], series: Sequence[tuple[str, Sequence[float]]
         axes.get_xticklabels()[0].set_ha("left")
         axes.get_xticklabels()[-1].set_ha("right")
         axes.set_ylabel(meaning)
-        base, at = 0.0, -np.inf
-        step = top * (FONT + 3) / (height - 40)
-        for text, colour, (_, values) in zip(texts, _BANDS, shown, strict=False):
-            middle = base + values[-1] / 2
-            base += values[-1]
-            at = max(middle, at + step)
-            axes.annotate(
-                "■", (1, at), xycoords=("axes fraction", "data"), xytext=(5, 0), textcoords="offset points", color=colour, va="center"
-            )
-            axes.annotate(text, (1, at), xycoords=("axes fraction", "data"), xytext=(15, 0), textcoords="offset points", va="center")
+        ends = np.cumsum([values[-1] for _, values in shown])
+        places = _apart(ends - np.array([values[-1] for _, values in shown]) / 2, top * (FONT + 3) / (height - 40), top)
+        for text, colour, at in zip(texts, _BANDS, places, strict=False):
+            beside = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
+            axes.annotate("■", (1, at), xytext=(5, 0), color=colour, **beside)
+            axes.annotate(text, (1, at), xytext=(15, 0), **beside)
 
     return svg(draw, WIDTH, height, left=58, right=right + 8, top=12, bottom=28)
+
+
+def _apart(wanted: np.ndarray, step: float, top: float) -> np.ndarray:
+    """Places, ascending and at least `step` apart, near those wanted (ascending): pushed up from below, then down from `top`.
+
+    >>> _apart(np.array([0.5, 0.9, 0.95]), 0.1, 1.0).round(2).tolist()
+    [0.5, 0.9, 1.0]
+    """
+    found = wanted.astype(np.float64)
+    for i in range(1, len(found)):
+        found[i] = max(found[i], found[i - 1] + step)
+    found[-1] = min(found[-1], top)
+    for i in range(len(found) - 2, -1, -1):
+        found[i] = min(found[i], found[i + 1] - step)
+    return found
 
 
 @dataclass(frozen=True)

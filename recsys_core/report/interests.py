@@ -118,7 +118,7 @@ def _reliability(versions: Sequence[dict[str, Any]]) -> Markup:
         return Markup("")
     measured = json.loads(versions[-1]["params"]).get("measured", {})
     lines: list[tuple[str, list[tuple[float, float, float]]]] = [
-        (f"within {horizon} day{'' if horizon == '1' else 's'}", [(float(p), float(share), float(n)) for p, share, n in points])
-        for horizon, points in sorted(measured.get("calibration", {}).items(), key=lambda x: int(x[0]))
+        (f"within {horizon} day{'' if horizon == '1' else 's'}", [(float(p), float(share), float(n)) for p, share, n in found["curve"]])
+        for horizon, found in sorted(measured.items(), key=lambda x: int(x[0]))
     ]
     return interest_charts.reliability(lines, "forecast probability", "share that came about")

@@ -156,7 +156,7 @@ def _fit(night: Night, version: registry.ModelVersion, days: TopicDays, cut: Cut
         if gate := found["metrics"].get(metrics.GATE):
             others = ", ".join(f"{n} {v[0]:.4f}" for n, v in gate.items() if n != "value" and not n.endswith("_diff"))
             least = min(v[1] for n, v in gate.items() if n.endswith("_diff"))
-            ahead = "the next night" if horizon == 1 else f"the next {horizon} nights"
+            ahead = "the next night" if horizon == "1" else f"the next {horizon} nights"
             said = f"{metrics.GATE} of {ahead} {gate['value'][0]:.4f}, {others}; at least {least:+.4f} more"
             say(f"{ds} fit_forecast: {said} with 95 % confidence over {found['users']:,} users; calibration error {found['ece']:.4f}")
     better = version.kind == evolution.KIND and metrics.better(measured)

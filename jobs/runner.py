@@ -495,7 +495,7 @@ class Runner:
         from recsys_core.warehouse import connect
 
         with connect(self.settings.warehouse, self.say) as warehouse:
-            warehouse.publish_models(model_tables(self.lake))
+            warehouse.publish_models(model_tables(self.lake, self.settings.sensitive_topics))
 
     def close(self) -> None:
         """Stop the Spark session, if one was started."""

@@ -275,6 +275,18 @@ def test_the_warehouse_holds_the_model_tables(trained: Shop) -> None:
             assert warehouse.read(name).num_rows == expected.num_rows > 0
 
 
+def test_what_the_site_calls_sensitive_is_published_so_by_a_training(trained: Shop, tmp_path: Path) -> None:
+    version = registry.valid_for(trained.lake, "topics", D3)
+    assert version
+    leaf = min(tables.load_topics(trained.lake, version).ids.tolist())
+    (tmp_path / "s.toml").write_text(f"topics = [{leaf}]")
+    named = {"sensitive_topics_file": str(tmp_path / "s.toml"), "warehouse": f"duckdb:///{tmp_path / 'w.duckdb'}"}
+    Runner(Settings.model_validate(trained.runner.settings.model_dump() | named), trained.said.append).publish_models()
+    with connect(named["warehouse"]) as warehouse:
+        topics = warehouse.read("topic").to_pylist()
+    assert [t["topic_id"] for t in topics if t["sensitive"]] == [leaf]
+
+
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     with pytest.raises(LakeError, match="no night up to 2024-05-01 has item texts"):

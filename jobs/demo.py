@@ -16,6 +16,8 @@ from jobs.settings import load_settings
 
 HOME = Path("var/demo")
 SHOP = {"start": "2026-03-02", "users": 600, "items": 1200, "events_per_night": 6000, "seed": 7, "text_share": 0.05}
+# The user who is shown did no more than this in a month: of the busiest nothing is left to recommend.
+USUAL_EVENTS = 150
 
 
 def training_night(first: dt.date, nights: int) -> dt.date:
@@ -92,8 +94,10 @@ def _show(runner: Runner, ds: dt.date, say: Callable[[str], None]) -> None:
         user = rows(
             """SELECT p.user_key, p.summary_en, p.summary_zh FROM user_profile p
             JOIN user_interest i ON i.ds = p.ds AND i.user_key = p.user_key AND i.horizon = '90d' AND i.rank = 1
-            WHERE p.ds = :ds AND p.cold_level = 3 AND p.n_topics >= 3 ORDER BY i.share * i.confidence DESC, p.user_key LIMIT 1""",
+            WHERE p.ds = :ds AND p.cold_level = 3 AND p.n_topics >= 3 AND p.n_events_30d <= :usual
+            ORDER BY i.share * i.confidence DESC, p.user_key LIMIT 1""",
             ds=ds,
+            usual=USUAL_EVENTS,
         )[0]
         say(f"\nUser {user['user_key'][:16]}… on {ds}\n  {user['summary_en']}\n  {user['summary_zh']}")
         say("\n  interests (90 days)                      share   lift  confidence  because of")
@@ -104,6 +108,11 @@ def _show(runner: Runner, ds: dt.date, say: Callable[[str], None]) -> None:
                 f"{titles.get(e['item_id'], e['item_id'])} ({e['n_events']}×)" for e in json.loads(r["evidence"])["items"][:2]
             )
             say(f"  {r['label_en'][:38]:38}  {r['share']:6.1%} {r['lift']:6.2f}  {r['confidence']:10.2f}  {because}")
+        say("\n  may take up next                         score  why")
+        proposals = """SELECT t.label_en, e.score, e.reason FROM user_interest_expansion e JOIN topic t ON t.topic_id = e.topic_id
+            WHERE e.ds = :ds AND e.user_key = :user AND e.method = 'collaborative' ORDER BY e.rank LIMIT 3"""
+        for r in rows(proposals, ds=ds, user=user["user_key"]):
+            say(f"  {r['label_en'][:38]:38}  {r['score']:6.3f}  {r['reason']}")
         say("\n  top 10")
         listed = """SELECT rank, item_id, reason_text_en FROM user_topn
             WHERE ds = :ds AND user_key = :user AND list_name = 'for_you' AND rank <= 10 ORDER BY rank"""

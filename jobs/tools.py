@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -110,9 +111,12 @@ def query(**values: Any) -> None:
     def work() -> None:
         with connect(settings.warehouse) as warehouse:
             found = warehouse.query(path.read_text(encoding="utf-8"), params)
-        click.echo("\t".join(found.column_names))
-        for row in found.to_pylist():
-            click.echo("\t".join("" if v is None else str(v) for v in row.values()))
+        try:
+            click.echo("\t".join(found.column_names))
+            for row in found.to_pylist():
+                click.echo("\t".join("" if v is None else str(v) for v in row.values()))
+        except BrokenPipeError:  # who reads has seen enough (`| head`); the rest goes nowhere, at the end of the process, too
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         click.echo(f"{found.num_rows:,} rows", err=True)
 
     guard(work)

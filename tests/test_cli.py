@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import click
+import duckdb
 import pytest
 from click.testing import CliRunner, Result
 
@@ -327,3 +328,17 @@ def test_as_a_process(place: Path, repo_root: Path) -> None:
     assert run.returncode == 2
     assert run.stdout == ""
     assert run.stderr.startswith("Usage: python -m jobs expand [OPTIONS]")
+
+
+def test_a_reader_of_a_query_may_go_before_its_end(place: Path, repo_root: Path) -> None:
+    duckdb.connect(str(place / "w.duckdb")).execute("CREATE TABLE nothing (x INTEGER)").close()
+    (place / "many.sql").write_text("SELECT * FROM range(200000) t(i)")
+    environment = {**os.environ, "PYTHONPATH": str(repo_root)}
+    command = [sys.executable, "-m", "jobs", "query", "many.sql"]
+    with subprocess.Popen(command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline() == "i\n"
+        process.stdout.close()
+        assert process.stderr.read() == "200,000 rows\n"
+    assert process.returncode == 0

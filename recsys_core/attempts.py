@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from recsys_core.lake import Lake
 
 DIGITS = 6
+# So many lower numbers stay beside the newest. A folder that is listed while files come and go may be told without its newest, when that one
+# went in the meantime; it must not have gone, unless so many attempts were made while one listing went on.
+KEPT = 16
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,10 @@ def claim(lake: Lake, what: str, ds: dt.date) -> Attempt:
     folder = _folder(what, ds)
     while True:
         number = max(_claimed(lake, folder), default=0) + 1
-        # Lower numbers are removed below, so one that can be created may have been somebody's: the highest never is removed.
+        # Lower numbers are removed below, so one that can be created may have been somebody's: the newest ones never are removed.
         if lake.create(f"{folder}/{number:0{DIGITS}}") and max(_claimed(lake, folder), default=0) == number:
             break
-    for lower in (n for n in _claimed(lake, folder) if n < number):
+    for lower in (n for n in _claimed(lake, folder) if n < number - KEPT):
         lake.remove(f"{folder}/{lower:0{DIGITS}}")
     return Attempt(lake, what, ds, number)
 

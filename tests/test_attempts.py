@@ -36,8 +36,8 @@ def remains(lake: Lake) -> dict[str, str]:
 def test_numbers_grow_and_are_shared_by_nobody(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
     with ThreadPoolExecutor(8) as pool:
-        numbers = list(pool.map(lambda _: claim(Lake(str(tmp_path)), "clean", D).number, range(40)))
-    assert len(set(numbers)) == 40
+        numbers = list(pool.map(lambda _: claim(Lake(str(tmp_path)), "clean", D).number, range(400)))
+    assert len(set(numbers)) == 400
     assert claim(lake, "clean", D).number == max(numbers) + 1
     assert claim(lake, "clean", D + dt.timedelta(days=1)).number == 1, "each night counts for itself"
     assert claim(lake, "texts", D).number == 1, "and each job"

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from recsys_core.lake import Lake
 
 DIGITS = 6
-# So many lower numbers stay beside the newest. A folder that is listed while files come and go may be told without its newest, when that one
-# went in the meantime; it must not have gone, unless so many attempts were made while one listing went on.
+# So many lower numbers stay beside the newest. A listing of a folder in which files come and go may lack what went in the meantime: were it
+# the newest, a number would be given twice.
 KEPT = 16
 
 

@@ -71,7 +71,8 @@ def write_config(port: int) -> None:
                 "execution_api_server_url": f"{base}/execution/",
                 "fernet_key": old.get("core", "fernet_key", fallback=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()),
             },
-            "database": {"sql_alchemy_conn": os.environ.get("AIRFLOW_DATABASE") or f"sqlite:///{home() / 'airflow.db'}"},
+            # A backfill is created while the scheduler writes, too: the lock is waited for longer than the usual 5 s.
+            "database": {"sql_alchemy_conn": os.environ.get("AIRFLOW_DATABASE") or f"sqlite:///{home() / 'airflow.db'}?timeout=30"},
             "logging": {"base_log_folder": str(home() / "logs" / "tasks")},
             "api": {
                 "host": HOST,

@@ -6,11 +6,11 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from airflow.sdk import DAG, CronTriggerTimetable, Param
+from airflow.sdk import DAG, CronTriggerTimetable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `jobs` lies beside `dags`
 
-from dags.operators import DEFAULT_ARGS, EXIT_USAGE, JobOperator, running_ds
+from dags.operators import DEFAULT_ARGS, EXIT_USAGE, JobOperator, day_param, running_ds
 
 DOC = """
 ### The day so far
@@ -34,15 +34,7 @@ with DAG(
     doc_md=DOC,
     catchup=False,
     max_active_runs=1,
-    params={
-        "ds": Param(
-            None,
-            type=["null", "string"],
-            format="date",
-            title="Day (ds)",
-            description="The day to take in, as YYYY-MM-DD. Blank: the one that is running.",
-        )
-    },
+    params={"ds": day_param("Day (ds)", "The day to take in, as YYYY-MM-DD. Blank: the one that is running.")},
     user_defined_macros={"running_ds": running_ds},
     default_args=DEFAULT_ARGS | {"execution_timeout": timedelta(hours=1)},
     tags=["nightly-interests", "intraday"],

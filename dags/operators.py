@@ -188,6 +188,11 @@ READY_DOC = (
 )
 
 
+def day_param(title: str, description: str) -> Param:
+    """A date of the form, blank unless it is filled in; the form refuses what is none."""
+    return Param(None, type=["null", "string"], format="date", title=title, description=description)
+
+
 def build_dag(
     dag_id: str,
     registry: Mapping[str, Job],
@@ -205,12 +210,9 @@ def build_dag(
     dag = DAG(
         dag_id,
         params={
-            "ds": Param(
-                None,
-                type=["null", "string"],
-                format="date",
-                title="Night (ds)",
-                description="The night to build, as YYYY-MM-DD. Blank: the last night that has ended. "
+            "ds": day_param(
+                "Night (ds)",
+                "The night to build, as YYYY-MM-DD. Blank: the last night that has ended. "
                 "The logical date above plays no part in a run started by hand.",
             ),
             **flags,

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Literal
 
 ALL = 36_500
+FOUR_WEEKS = 28
 WINDOW = 90
 YEAR = 365
 # Inputs that are no tables of the lake.
@@ -101,7 +102,7 @@ NIGHTLY: dict[str, Job] = {
             "user_item_day": 2 * WINDOW - 1,
             "item_topic": 2 * WINDOW - 1,
             "session": 2 * WINDOW - 1,
-            "user_item_context_day": 28,
+            "user_item_context_day": FOUR_WEEKS,
             "declared_topic": 1,
             "item_text": 1,
             "text_embedding": 1,
@@ -172,7 +173,7 @@ NIGHTLY: dict[str, Job] = {
             "item_text": 1,
             "text_embedding": 1,
             "item_topic": 1,
-            "user_item_context_day": 28,
+            "user_item_context_day": FOUR_WEEKS,
             "declared_topic": 1,
         },
         ("user_topn",),

@@ -128,12 +128,7 @@ def overridden(text: str, name: str) -> Weights:
     >>> overridden("[purchase]\\nbase_weight = 8", "site.toml").base["purchase"]
     8.0
     """
-    try:
-        given = toml_file.loaded(text, name, "write [purchase], and below it decay = 1.0")
-    except toml_file.TomlError as error:
-        raise OverrideError(str(error)) from error
-    if faults := list(_faults(given)):
-        raise OverrideError(toml_file.said(faults, text, name))
+    given = toml_file.checked(text, name, "write [purchase], and below it decay = 1.0", _faults, OverrideError)
     own = {n: {k: float(v) + 0.0 for k, v in table.items()} for n, table in given.items()}  # + 0.0: −0 is 0
     base = {n: own.get(n, {}).get("base_weight", shipped) for n, shipped in DEFAULT_WEIGHTS.base.items()}
     decay = {n: own.get(n, {}).get("decay", shipped) for n, shipped in DEFAULT_WEIGHTS.decay.items()}

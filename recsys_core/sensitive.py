@@ -66,12 +66,7 @@ def sensitive(text: str, name: str) -> Sensitive:
     >>> sensitive('topics = [12]\\nwords = ["gambling", "赌博"]', "site.toml")
     Sensitive(topics=(12,), words=('gambling', '赌博'))
     """
-    try:
-        given = toml_file.loaded(text, name, _REMEDY)
-    except toml_file.TomlError as error:
-        raise SensitiveError(str(error)) from error
-    if faults := list(_faults(given)):
-        raise SensitiveError(toml_file.said(faults, text, name))
+    given = toml_file.checked(text, name, _REMEDY, _faults, SensitiveError)
     return Sensitive(tuple(sorted(set(given.get("topics", ())))), tuple(sorted(set(given.get("words", ())))))
 
 

@@ -5,29 +5,30 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-
-class TomlError(ValueError):
-    """A text that is no TOML: the first fault, with its place and its remedy."""
+Fault = tuple[tuple[str, ...], str]
 
 
-def loaded(text: str, name: str, remedy: str) -> dict[str, Any]:
-    """What the file `name` says; TomlError ends with `remedy`, which says what to write instead."""
+def checked(
+    text: str, name: str, remedy: str, faults: Callable[[dict[str, Any]], Iterable[Fault]], error: type[ValueError]
+) -> dict[str, Any]:
+    """What the file `name` says; `error` when it is no TOML, with the first place and `remedy`, or with all that `faults` finds.
+
+    A fault is (path of a key, what is wrong with it); each is told on a line of its own, with its place in the file.
+    """
     try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # tomllib passes on what int() says to thousands of digits
-        told = re.fullmatch(r"(.*) \(at line (\d+), (column \d+)\)", str(error), re.DOTALL)
-        what, line = (f"{told[1]} at {told[3]}", int(told[2])) if told else (str(error), _first_wrong(text))
-        raise TomlError(f"{name}, line {line}: not TOML: {what}; {remedy}") from error
-
-
-def said(faults: Iterable[tuple[tuple[str, ...], str]], text: str, name: str) -> str:
-    """Faults, given as (path of a key, what is wrong with it), on a line each with the place in the file."""
-    at = lines(text)
-    return "\n".join(f"{name}, line {n}: {what}" for n, what in sorted((at[path], what) for path, what in faults))
+        given = tomllib.loads(text)
+    except (ValueError, RecursionError) as wrong:  # tomllib passes on what int() says to thousands of digits
+        told = re.fullmatch(r"(.*) \(at line (\d+), (column \d+)\)", str(wrong), re.DOTALL)
+        what, line = (f"{told[1]} at {told[3]}", int(told[2])) if told else (str(wrong), _first_wrong(text))
+        raise error(f"{name}, line {line}: not TOML: {what}; {remedy}") from wrong
+    if found := list(faults(given)):
+        at = lines(text)
+        raise error("\n".join(f"{name}, line {n}: {what}" for n, what in sorted((at[path], what) for path, what in found)))
+    return given
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -92,12 +92,7 @@ def rules(text: str, name: str) -> Rules:
     >>> rules('[tea]\\nlifecycle = "active"\\n[tea.often]\\nterm = ["tea", "茶"]\\nat_least = 3', "site.toml").rules[0].conditions[0].term
     ('tea', '茶')
     """
-    try:
-        given = toml_file.loaded(text, name, _REMEDY)
-    except toml_file.TomlError as error:
-        raise SegmentError(str(error)) from error
-    if faults := list(_faults(given)):
-        raise SegmentError(toml_file.said(faults, text, name))
+    given = toml_file.checked(text, name, _REMEDY, _faults, SegmentError)
     return Rules(tuple(_rule(segment, table) for segment, table in sorted(given.items())))
 
 

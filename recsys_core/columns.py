@@ -151,6 +151,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "reason_text_en": ("string", "the reason in words"),
     "reason_text_zh": ("string", "the reason in Chinese words"),
     "evidence_item_id": ("string", "the item in the user's history behind the slot"),
+    "contributions": ("json", "what each source adds to the score, by source; they sum to it"),
     "subject": ("string", "recommender, topics, profile, forecast or expansion"),
     "slice_dim": ("string", "what the slice is by; 'all' for none"),
     "slice_value": ("string", "the slice; '' for none"),

@@ -187,5 +187,6 @@ def _rows(
         "reason_text_en": english,
         "reason_text_zh": chinese,
         "evidence_item_id": past.items.take(pa.array(slots.evidence, mask=slots.evidence < 0)),
+        "contributions": pa.repeat("{}", n),
     }
     return pa.table(rows)

@@ -398,8 +398,9 @@ TABLES: dict[str, Table] = {
             "the lists",
             "ds user_key list_name variant rank",
             "ds user_key list_name variant rank item_id score source topic_id? exploration reason_code reason_text_en reason_text_zh "
-            "evidence_item_id? model_version run_id",
+            "evidence_item_id? contributions model_version run_id",
             unique="ds user_key list_name variant item_id",
+            fill={"contributions": "'{}'"},
         ),
         _table(
             "topn_outcome",

@@ -11,7 +11,7 @@ import pytest
 
 from recsys_core.events import COUNTED_TYPES, overridden
 from recsys_core.lists import Recipe
-from recsys_core.recommenders import RECOMMENDERS, Interactions
+from recsys_core.recommenders import RECOMMENDERS, Interactions, recommender
 from recsys_core.recommenders.base import places_from_end, profiles
 from recsys_core.recommenders.content import Content
 from recsys_core.recommenders.history import COLUMNS, reduce_night
@@ -36,7 +36,7 @@ def checkerboard(seed: int = 0) -> Interactions:
 
 def agreement(name: str, history: Interactions) -> float:
     """Share of the five best unseen items that are of the user's own colour."""
-    scores = RECOMMENDERS[name]().fit(history).scores(np.arange(USERS))
+    scores = recommender(name)().fit(history).scores(np.arange(USERS))
     scores[history.seen().toarray() > 0] = -1
     best = np.argsort(-scores, axis=1, kind="stable")[:, :5]
     return float((best % 2 == np.arange(USERS)[:, None] % 2).mean())
@@ -63,7 +63,7 @@ def test_checkerboard_is_recovered_and_lost_with_its_signal(name: str) -> None:
 @pytest.mark.parametrize("name", RECOMMENDERS)
 def test_contract(name: str) -> None:
     history = checkerboard()
-    first, second = RECOMMENDERS[name]().fit(history), RECOMMENDERS[name]().fit(checkerboard())
+    first, second = recommender(name)().fit(history), recommender(name)().fit(checkerboard())
     users = np.array([5, 0, 5])
     scores = first.scores(users)
     assert scores.shape == (3, ITEMS)
@@ -79,10 +79,42 @@ def test_contract(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RECOMMENDERS)
+def test_a_saved_model_speaks_of_any_histories(name: str) -> None:
+    """Loaded, it scores as before; histories of others, and items under other codes, change nothing but whom and what it speaks of."""
+    history = checkerboard()
+    fitted = recommender(name)().fit(history)
+    loaded = recommender(name).load(fitted.save()).about(history)
+    users = np.arange(USERS)
+    assert loaded.parameters == fitted.parameters
+    assert np.array_equal(loaded.scores(users), fitted.scores(users))
+    some = np.array([7, 4])
+    rows = np.concatenate([np.flatnonzero(history.user == u) for u in some])
+    few = replace(history.take(np.isin(np.arange(len(history.user)), rows)), n_users=2, group=history.group[some])
+    few = replace(few, user=np.where(few.user == 7, 0, 1), item=few.item, weight=few.weight, age=few.age)
+    order = np.lexsort((np.arange(len(few.user)), few.user))
+    few = replace(few, user=few.user[order], item=few.item[order], weight=few.weight[order], age=few.age[order])
+    assert fitted.about(few).scores(np.arange(2)) == pytest.approx(fitted.scores(some), abs=1e-6)
+    similar = fitted.similar(np.array([3, 8]))
+    assert similar.shape == (2, ITEMS)
+    assert (similar >= 0).all()
+    assert (similar[[0, 1], [3, 8]] == 0).all()
+    if name != "popularity":
+        best = np.argsort(-similar, axis=1, kind="stable")[:, :5]
+        assert (best % 2 == [[1], [0]]).mean() > 0.9
+    code = np.r_[np.arange(ITEMS - 1) + 1, -1]  # everything moves up by one, the last item is gone, item 0 is new
+    vectors = None if history.vectors is None else np.roll(history.vectors, 1, axis=0)
+    moved = replace(history.take(history.item < ITEMS - 1), vectors=vectors)
+    moved = replace(moved, item=moved.item + 1)
+    again = fitted.recoded(code, ITEMS).about(moved).scores(users)[:, 1:]
+    same = fitted.about(history.take(history.item < ITEMS - 1)).scores(users)[:, :-1]
+    assert again == pytest.approx(same, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", RECOMMENDERS)
 def test_nothing_known(name: str) -> None:
     nothing = np.empty(0, np.int64)
     empty = Interactions.of(nothing, nothing, np.empty(0), nothing, nothing, 2, 3)
-    fitted = RECOMMENDERS[name]().fit(empty)
+    fitted = recommender(name)().fit(empty)
     assert fitted.scores(np.array([0, 1])).tolist() == [[0, 0, 0]] * 2
     assert fitted.evidence(np.array([1]), np.array([2])).tolist() == [-1]
 
@@ -91,10 +123,11 @@ def test_nothing_known(name: str) -> None:
 def test_evidence_carries_the_most(name: str) -> None:
     """Taking one item out of the history lowers the score by its contribution; the evidence is the item that costs most."""
     history = checkerboard()
-    fitted = RECOMMENDERS[name]().fit(history)
+    fitted = recommender(name)().fit(history)
     for user, item in ((3, 17), (8, 22), (9, 21)):
-        profile = fitted.profile[[user]].toarray()[0]  # type: ignore[union-attr]
-        towards = fitted.strength.toarray()[:, item] if isinstance(fitted, Transitions) else fitted.vectors @ fitted.vectors[item]  # type: ignore[union-attr]
+        assert isinstance(fitted, Transitions | Content)
+        profile = fitted.profile[[user]].toarray()[0]
+        towards = fitted.strength.toarray()[:, item] if isinstance(fitted, Transitions) else fitted.vectors @ fitted.vectors[item]
         assert fitted.evidence(np.array([user]), np.array([item])).tolist() == [int((profile * towards).argmax())]
 
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from recsys_core.recommenders.base import Interactions, Recommender
-from recsys_core.recommenders.content import Content
-from recsys_core.recommenders.popularity import Popularity
-from recsys_core.recommenders.transitions import Transitions
+import importlib
 
-RECOMMENDERS: dict[str, type[Transitions] | type[Content] | type[Popularity]] = {
-    "transitions": Transitions,
-    "content": Content,
-    "popularity": Popularity,
+from recsys_core.recommenders.base import Interactions, Recommender
+
+RECOMMENDERS: dict[str, str] = {
+    "transitions": "recsys_core.recommenders.transitions:Transitions",
+    "content": "recsys_core.recommenders.content:Content",
+    "popularity": "recsys_core.recommenders.popularity:Popularity",
 }
 
-__all__ = ["RECOMMENDERS", "Interactions", "Recommender"]
+
+def recommender(name: str) -> type[Recommender]:
+    """The class of a registered recommender; ValueError for an unknown name."""
+    if name not in RECOMMENDERS:
+        raise ValueError(f"no recommender is named {name!r}: there are {', '.join(RECOMMENDERS)}")
+    module, cls = RECOMMENDERS[name].split(":")
+    found: type[Recommender] = getattr(importlib.import_module(module), cls)
+    return found
+
+
+__all__ = ["RECOMMENDERS", "Interactions", "Recommender", "recommender"]

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+
+from recsys_core.lake import canonical_json
+from recsys_core.registry import arrays_from_bytes, arrays_to_bytes
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -22,6 +30,7 @@ class Interactions:
     age          nights before the night that the recommender is fitted for, 0 = that night
     group        language group of each user, −1 = unknown, shape (n_users,)
     vectors      unit vectors of the items (a zero row = no text), shape (n_items, d), or None without texts
+    topics       p(topic | item), shape (n_items, k), or None without topics
     """
 
     user: Ints
@@ -32,6 +41,7 @@ class Interactions:
     n_items: int
     group: Ints
     vectors: NDArray[np.float32] | None = None
+    topics: sparse.csr_matrix | None = None
 
     @staticmethod
     def of(
@@ -44,11 +54,12 @@ class Interactions:
         n_items: int,
         group: Ints | None = None,
         vectors: NDArray[np.float32] | None = None,
+        topics: sparse.csr_matrix | None = None,
     ) -> Interactions:
         """Interactions from rows in any order; `time` orders a user's rows (any unit)."""
         rows = np.lexsort((item, time, user))
         groups = np.full(n_users, -1) if group is None else group
-        return Interactions(user[rows], item[rows], weight[rows], age[rows], n_users, n_items, groups, vectors)
+        return Interactions(user[rows], item[rows], weight[rows], age[rows], n_users, n_items, groups, vectors, topics)
 
     def take(self, rows: NDArray[np.bool_]) -> Interactions:
         """The rows of a mask; users, items and vectors keep their codes."""
@@ -92,17 +103,96 @@ def profiles(history: Interactions, decay: float, last: int, weight_power: float
     return matrix
 
 
-class Recommender(Protocol):
-    """A source of proposals: fitted on interactions up to a night, deterministic, able to say what in the history led to a proposal."""
+class Recommender(ABC):
+    """A source of proposals: fitted on interactions up to a night, deterministic, able to say what in a history led to a proposal.
 
-    def fit(self, history: Interactions) -> Self:
-        """Learn from the whole history; returns itself."""
+    A recommender learns from interactions (`learn`), then meets the users whom it is to speak of (`meet`): mostly the same, as `fit` does,
+    but any histories over the same items will do (`about`). The constructor's parameters lie in attributes of the same names.
+    """
 
+    # The arrays and sparse matrices that `learn` leaves behind, by attribute, with those of their axes that are items.
+    STATE: ClassVar[Mapping[str, tuple[int, ...]]] = {}
+
+    @abstractmethod
+    def learn(self, history: Interactions) -> None:
+        """Learn the model, the attributes of STATE, from interactions."""
+
+    @abstractmethod
+    def meet(self, histories: Interactions) -> None:
+        """Take in the users that scores are asked for: their histories by the codes of the items that the model knows."""
+
+    @abstractmethod
     def scores(self, users: Ints) -> Floats:
         """Scores ≥ 0 of all items, 0 = no opinion, shape (len(users), n_items); the scale is the recommender's own."""
 
+    @abstractmethod
     def evidence(self, users: Ints, items: Ints) -> Ints:
         """For each (user, item) pair the item of the user's history that adds most to the score, ties to the lower code; −1 = none does."""
+
+    @abstractmethod
+    def similar(self, items: Ints) -> Floats:
+        """How much each item speaks for every other, ≥ 0, 0 = not at all, shape (len(items), n_items), 0 for the item itself."""
+
+    def fit(self, history: Interactions) -> Self:
+        """Learn from the whole history and meet its users; returns itself."""
+        self.learn(history)
+        self.meet(history)
+        return self
+
+    def about(self, histories: Interactions) -> Self:
+        """The same model for other users, or for other histories of the same: a copy that has met them."""
+        other = copy.copy(self)
+        other.meet(histories)
+        return other
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def save(self) -> dict[str, bytes]:
+        """The model as files of plain data; `load` brings it back, without users."""
+        arrays: dict[str, np.ndarray] = {}
+        for name in self.STATE:
+            value = getattr(self, name)
+            if sparse.issparse(value):
+                arrays |= {f"{name}.{part}": getattr(value, part) for part in ("data", "indices", "indptr")}
+                arrays[f"{name}.shape"] = np.array(value.shape)
+            else:
+                arrays[name] = value
+        return {"recommender.json": canonical_json(self.parameters).encode(), "recommender.npz": arrays_to_bytes(**arrays)}
+
+    @classmethod
+    def load(cls, files: Mapping[str, bytes]) -> Self:
+        """A saved model of this class; it is to meet users next."""
+        found = cls(**json.loads(files["recommender.json"]))
+        arrays = arrays_from_bytes(files["recommender.npz"], "recommender.npz")
+        for name in cls.STATE:
+            if f"{name}.data" in arrays:
+                data, indices, indptr, shape = (arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr", "shape"))
+                setattr(found, name, sparse.csr_matrix((data, indices, indptr), shape=tuple(shape.tolist())))
+            else:
+                setattr(found, name, arrays[name])
+        return found
+
+    def recoded(self, code: Ints, n_items: int) -> Self:
+        """The model over other item codes, without users: item i of its own is now `code[i]`, −1 = gone; what is new has zeros."""
+        kept = np.flatnonzero(code >= 0)
+        place = sparse.csr_matrix((np.ones(len(kept)), (code[kept], kept)), shape=(n_items, len(code)))
+        other = copy.copy(self)
+        for name, axes in self.STATE.items():
+            value = getattr(self, name)
+            if sparse.issparse(value):
+                value = place @ value if 0 in axes else value
+                value = (value @ place.T if 1 in axes else value).tocsr()
+                value.sort_indices()
+            else:
+                for axis in axes:
+                    moved = np.zeros((*value.shape[:axis], n_items, *value.shape[axis + 1 :]), value.dtype)
+                    np.moveaxis(moved, axis, 0)[code[kept]] = np.moveaxis(value, axis, 0)[kept]
+                    value = moved
+            setattr(other, name, value)
+        return other
 
 
 def strongest(profile: sparse.csr_matrix, users: Ints, contribution: NDArray[np.float64]) -> Ints:

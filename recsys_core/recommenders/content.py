@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
-from recsys_core.recommenders.base import Floats, Interactions, Ints, padded, profiles, strongest
+from recsys_core.recommenders.base import Floats, Interactions, Ints, Recommender, padded, profiles, strongest
 
 
-class Content:
+class Content(Recommender):
     """Cosine between a user's vector, Σ profile weight × item vector, and each item's; what points away counts as 0.
 
     Item vectors are centred on the catalogue's mean and made unit vectors again: what all texts share says nothing about one of them.
     Items without a text have a zero vector and no score.
     """
 
+    STATE: ClassVar[Mapping[str, tuple[int, ...]]] = {"vectors": (0,)}
+
     def __init__(self, profile_decay: float = 0.9, last: int = 30, weight_power: float = 0.5) -> None:
         self.profile_decay, self.last, self.weight_power = profile_decay, last, weight_power
 
-    def fit(self, history: Interactions) -> Self:
-        """Centre the vectors and pool the profiles."""
-        given = history.vectors if history.vectors is not None else np.zeros((history.n_items, 1), np.float32)
-        has_text = np.abs(given).sum(axis=1) > 0
-        vectors = given.astype(np.float64)
-        if has_text.sum() > 1:
-            vectors[has_text] -= vectors[has_text].mean(axis=0)
-        self.vectors = _unit(vectors)
-        self.profile = profiles(history, self.profile_decay, self.last, self.weight_power)
-        self.user_vectors = _unit(self.profile @ self.vectors)
-        return self
+    def learn(self, history: Interactions) -> None:
+        """Centre the vectors."""
+        self.vectors = centred(history)
+
+    def meet(self, histories: Interactions) -> None:
+        """Pool the profiles."""
+        self.profile = profiles(histories, self.profile_decay, self.last, self.weight_power)
+        self.user_vectors = unit(self.profile @ self.vectors)
 
     def scores(self, users: Ints) -> Floats:
         """Cosines, 0 where negative."""
@@ -50,7 +50,24 @@ class Content:
         cosine = self.vectors[origins] @ self.vectors[proposals].transpose(0, 2, 1)
         return strongest(self.profile, users, np.round(values[:, :, None] * cosine, 9)[row, :, place])
 
+    def similar(self, items: Ints) -> Floats:
+        """Cosines, 0 where negative and for the item itself."""
+        found: Floats = np.maximum(self.vectors[items] @ self.vectors.T, 0.0).round(9)
+        found[np.arange(len(items)), items] = 0.0
+        return found
 
-def _unit(vectors: Floats) -> Floats:
+
+def centred(history: Interactions) -> Floats:
+    """Item vectors less the mean of those that have a text, as unit vectors; zero rows stay."""
+    given = history.vectors if history.vectors is not None else np.zeros((history.n_items, 1), np.float32)
+    has_text = np.abs(given).sum(axis=1) > 0
+    vectors = given.astype(np.float64)
+    if has_text.sum() > 1:
+        vectors[has_text] -= vectors[has_text].mean(axis=0)
+    return unit(vectors)
+
+
+def unit(vectors: Floats) -> Floats:
+    """Rows of length one; zero rows stay."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.divide(vectors, length, where=length > 1e-9, out=np.zeros_like(vectors))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 import numpy as np
 from scipy import sparse
 
-from recsys_core.recommenders.base import Floats, Interactions, Ints
-from recsys_core.recommenders.content import Content
+from recsys_core.recommenders.base import Floats, Interactions, Ints, Recommender
+from recsys_core.recommenders.content import centred, unit
 
 
-class Declared:
+class Declared(Recommender):
     """Σ over declared topics of weight · cosine between the topic's centre and the item, what points away counting as 0.
 
     prior    (n_users, k), a user's weight on each topic
@@ -23,13 +21,13 @@ class Declared:
     def __init__(self, prior: sparse.csr_matrix, members: sparse.csr_matrix) -> None:
         self.prior, self.members = prior, members
 
-    def fit(self, history: Interactions) -> Self:
+    def learn(self, history: Interactions) -> None:
         """Make the centres and each topic's cosines."""
-        vectors = Content().fit(history).vectors
-        centres = np.asarray(self.members @ vectors)
-        length = np.linalg.norm(centres, axis=1, keepdims=True)
-        self.near = np.maximum(np.divide(centres, length, where=length > 1e-9, out=np.zeros_like(centres)) @ vectors.T, 0.0).round(9)
-        return self
+        vectors = centred(history)
+        self.near = np.maximum(unit(np.asarray(self.members @ vectors)) @ vectors.T, 0.0).round(9)
+
+    def meet(self, histories: Interactions) -> None:
+        """Nothing: users are known by what they declared."""
 
     def scores(self, users: Ints) -> Floats:
         """Weighted cosines, rounded."""
@@ -39,3 +37,7 @@ class Declared:
     def evidence(self, users: Ints, items: Ints) -> Ints:
         """None: no item of the user's own speaks for it."""
         return np.full(len(users), -1, np.int64)
+
+    def similar(self, items: Ints) -> Floats:
+        """Nothing: topics lead to items, not items."""
+        return np.zeros((len(items), self.near.shape[1]))

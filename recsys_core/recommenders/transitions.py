@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 import numpy as np
 from scipy import sparse
 
-from recsys_core.recommenders.base import Floats, Interactions, Ints, padded, places_from_end, profiles, strongest
+from recsys_core.recommenders.base import Interactions, places_from_end
+from recsys_core.recommenders.item_item import ItemItem
 
 
-class Transitions:
+class Transitions(ItemItem):
     """Scores of what follows: Σ over the user's latest items of profile weight × transition strength.
 
     Every ordered pair of positive interactions of one user, at most `window` apart, adds decay^(distance − 1) to T[before, after]; then T
@@ -32,7 +31,7 @@ class Transitions:
         self.window, self.decay, self.row_power, self.column_power = window, decay, row_power, column_power
         self.profile_decay, self.last, self.directed = profile_decay, last, directed
 
-    def fit(self, history: Interactions) -> Self:
+    def strengths(self, history: Interactions) -> sparse.csr_matrix:
         """Count the transitions of the positive interactions."""
         liked, n = history.positive(), history.n_items
         counts = sparse.csr_matrix((n, n))
@@ -48,22 +47,4 @@ class Transitions:
         rows, columns = np.asarray(counts.sum(axis=1)).ravel(), np.asarray(counts.sum(axis=0)).ravel()
         scale_rows = np.power(rows, -self.row_power, where=rows > 0, out=np.zeros(n))
         scale_columns = np.power(columns, -self.column_power, where=columns > 0, out=np.zeros(n))
-        self.strength = (sparse.diags(scale_rows) @ counts @ sparse.diags(scale_columns)).tocsr()
-        self.strength.sort_indices()
-        # Places of the entries in row-major order, ascending: evidence looks single strengths up by bisection.
-        self._keys = np.repeat(np.arange(n), np.diff(self.strength.indptr)) * n + self.strength.indices
-        self.profile = profiles(history, self.profile_decay, self.last)
-        return self
-
-    def scores(self, users: Ints) -> Floats:
-        """Profile × strength."""
-        return (self.profile[users] @ self.strength).toarray()
-
-    def evidence(self, users: Ints, items: Ints) -> Ints:
-        """The history item with the largest profile weight × strength towards the proposal."""
-        origins, values = padded(self.profile, users)
-        keys = origins * self.strength.shape[0] + items[:, None]
-        if not len(self._keys):
-            return np.full(len(users), -1, np.int64)
-        at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        return strongest(self.profile, users, values * np.where(self._keys[at] == keys, self.strength.data[at], 0.0))
+        return (sparse.diags(scale_rows) @ counts @ sparse.diags(scale_columns)).tocsr()

@@ -131,9 +131,10 @@ def delays(panel: Panel, told: Alarms) -> np.ndarray:
 
 def shop(seed: int, users: int, events: int) -> Panel:
     """A simulated shop by its planted topics, items of two topics belonging to both; who changes is who switches."""
-    rng = [np.random.default_rng([seed, n]) for n in range(3)]
+    rng = [np.random.default_rng([seed, n]) for n in range(6)]
     key = int(rng[0].integers(1, 2**62))
-    catalogue, people = make_catalogue(rng[1], SHOP_ITEMS, SHOP_NIGHTS, key), make_population(rng[2], users, SHOP_NIGHTS, key ^ 0x0F0F0F0F)
+    catalogue = make_catalogue(rng[1], rng[5], SHOP_ITEMS, SHOP_NIGHTS, key)
+    people = make_population(rng[2], users, SHOP_NIGHTS, key ^ 0x0F0F0F0F)
     block = Block(np.arange(users), np.full(users * SLOTS, -1, dtype=np.int64), {})
     mass = np.zeros((SHOP_NIGHTS, users, len(TOPICS)), np.int64)
     objections = [TYPES.index(t) for t in change.OBJECTIONS if t in TYPES]

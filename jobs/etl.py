@@ -39,10 +39,12 @@ def clean(
     from recsys_core.identity import identities_as_of
     from recsys_core.privacy import user_key
     from recsys_core.quality import landing_file_rows
+    from recsys_core.user_attributes import attribute_rows, attributes_as_of
 
     landing, source, forgotten = night.landing, night.landing.source(), erased(night.lake)
     delivery, known = landing.delivery(night.ds), identities_as_of(landing, night.ds, forgotten)
     declared, secret = declared_as_of(landing, night.ds, known, forgotten), night.settings.secret()
+    attributes = attributes_as_of(landing, night.ds, known, forgotten)
     job = parse_job(night, delivery, known, daily_cap)
     if job.known_cutoff and job.known_cutoff < (end := end_of(night.ds, night.settings)):
         raise ParameterError(f"{night.ds} was not over at the known cutoff {job.known_cutoff.isoformat()}: it ended at {end.isoformat()}")
@@ -54,9 +56,10 @@ def clean(
         found = cleaned(rows, parsed_files, job, BotRule(min_events=bot_min_events), night.settings.key_id, night.stamp.run_id)
         accepted = night.write("event_clean", found.events)
         n_refused = sum(f.quarantined for f in found.files)
+        of_files = catalogue.quarantine + known.quarantine + declared.quarantine + attributes.quarantine
         night.write(
             "event_quarantine",
-            _quarantined(night, found.quarantine, n_refused, catalogue.quarantine + known.quarantine + declared.quarantine),
+            _quarantined(night, found.quarantine, n_refused, of_files),
         )
         night.write("id_map", _few(found.users, found.n_users))
         night.write("open_session", _few(found.open_sessions, found.n_before))
@@ -64,6 +67,7 @@ def clean(
     finally:
         lake.remove(staging)
     night.write("declared_interest", declared_rows(declared, night.ds, partial(user_key, secret)))
+    night.write("user_attribute", attribute_rows(attributes, night.ds, partial(user_key, secret)))
     night.write("item", catalogue.items)
     night.write("category", catalogue.categories)
     if accepted.rows != found.n_events and found.files:  # events were lost on the way: the balance must show it
@@ -75,7 +79,7 @@ def clean(
             f.sha256, f.n_bytes = landing.sha256(f.file), landing.size(f.file)
     if (n := catalogue.warnings["ids_differ_in_case"]) and catalogue.files:
         catalogue.files[0].fields["note:ids_differ_in_case"] += n
-    files += [*catalogue.files, *known.files, *declared.files]
+    files += [*catalogue.files, *known.files, *declared.files, *attributes.files]
     night.write("landing_file", landing_file_rows(night.ds, files, source["expected_reasons"]))
     reopened = sorted({d for f in found.files for n in f.fields if n.startswith("night:") and (d := n[6:]) < night.ds.isoformat()})
     if reopened:

@@ -19,7 +19,7 @@ WINDOW = range(-1, 4)
 # A file is a repeated delivery when its bytes came before, in its own partition or in one of so many days before it.
 REPEAT_DAYS = 31
 # Folders beside the events of which a night reads all partitions up to its own.
-USER_KINDS = ("identity", "optout", "declared")
+USER_KINDS = ("identity", "optout", "declared", "attributes")
 HISTORY_KINDS = ("items", "categories", *USER_KINDS)
 
 

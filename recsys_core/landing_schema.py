@@ -13,14 +13,14 @@ from typing import Any, Literal
 
 from recsys_core.events import EVENT_TYPES
 
-FieldType = Literal["string", "number", "boolean", "timestamp", "strings"]
+FieldType = Literal["string", "number", "boolean", "timestamp", "date", "strings"]
 
 
 @dataclass(frozen=True)
 class Field:
     """One field of a landing line.
 
-    type      string, number, boolean, timestamp (ISO 8601 text or an epoch number) or strings (a list of them)
+    type      string, number, boolean, timestamp (ISO 8601 text or an epoch number), date (YYYY-MM-DD) or strings (a list of them)
     required  True if a line without a value is no good line
     values    the only values allowed; empty = any
     minimum, maximum  inclusive bounds of a number; None = unbounded
@@ -108,6 +108,15 @@ ITEM_FIELDS: tuple[Field, ...] = (
     Field("lang", "string", "Language of title and description, BCP 47.", ("en", "zh")),
     Field("parent_id", "string", "Id of the item that this one is a variant of.", ("i3",), max_length=MAX_ID_LENGTH),
     Field("deleted", "boolean", "True: not sold from this night on; what was known of the item stays.", (False,)),
+    Field("stock", "number", "Pieces left; 0 = none, without a value nothing is known of it.", (12,), minimum=0),
+    Field(
+        "regions",
+        "strings",
+        "Where it may be shown, as `region` of events has it; without a value everywhere. In CSV one text, separated by `|`.",
+        (["DE", "AT"],),
+    ),
+    Field("available_from_ds", "date", "First day on which it may be had.", ("2026-03-01",)),
+    Field("available_to_ds", "date", "Last day on which it may be had.", ("2026-03-31",)),
 )
 
 CATEGORY_FIELDS: tuple[Field, ...] = (
@@ -125,7 +134,7 @@ FAULT_RECORD: dict[str, dict[str, Any]] = {
 
 def _property(field: Field) -> dict[str, Any]:
     """JSON schema of one field; an optional field may also be null."""
-    json_types = {"timestamp": ["string", "number"], "strings": ["array"]}.get(field.type, [field.type])
+    json_types = {"timestamp": ["string", "number"], "date": ["string"], "strings": ["array"]}.get(field.type, [field.type])
     types = json_types if field.required else [*json_types, "null"]
     schema: dict[str, Any] = {
         "description": field.meaning,
@@ -134,6 +143,8 @@ def _property(field: Field) -> dict[str, Any]:
     }
     if field.type == "strings":
         schema["items"] = {"type": "string"}
+    if field.type == "date":
+        schema["format"] = "date"
     if field.values:
         schema["enum"] = list(field.values)
     if field.required and "string" in json_types:

@@ -152,6 +152,23 @@ CATALOGUES: tuple[Landing, ...] = (
     ),
     catalogue(
         73,
+        "limits.jsonl",
+        b'{"item_id":"limits","title":"a","available_to_ds":"soon"}\n{"item_id":"limits","title":"a","regions":{"DE":true}}\n',
+        quarantined=[
+            ("bad_date", b'{"item_id":"limits","title":"a","available_to_ds":"soon"}'),
+            ("bad_regions", b'{"item_id":"limits","title":"a","regions":{"DE":true}}'),
+        ],
+        items={"limits": None},
+    ),
+    catalogue(
+        73,
+        "stock.csv",
+        b"item_id,title,stock\nstock1,a,-2\nstock2,b,7\nstock3,c,\n",
+        items={"stock1": {"stock": 0}, "stock2": {"stock": 7}, "stock3": {"stock": None}},
+        repaired={"stock_mended": 1},
+    ),
+    catalogue(
+        73,
         "case.jsonl",
         jsonl({"item_id": "Case", "title": "Train"}, {"item_id": "case", "title": "Bus"}),
         items={"Case": {"title": "Train"}, "case": {"title": "Bus"}},

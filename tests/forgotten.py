@@ -131,6 +131,8 @@ def deliver(root: Path) -> None:
         put(root, f"identity/ds={ds}/logins.jsonl", "\n".join(logins).encode())
     wanted = [json.dumps({"user_id": person, "term": f"lamps for {person}"}) for person in (*FORGOTTEN[:9], *OTHERS[:9])]
     put(root, f"declared/ds={NIGHTS[0]}/d.jsonl", "\n".join(wanted).encode())
+    told = [json.dumps({"user_id": person, "attributes": {"town": f"home of {person}"}}) for person in (*FORGOTTEN[:9], *OTHERS[:9])]
+    put(root, f"attributes/ds={NIGHTS[0]}/a.jsonl", "\n".join(told).encode())
     put(root, f"optout/ds={NIGHTS[1]}/o.jsonl", f'{{"user_id": "{FORGOTTEN[3]}"}}\n{{"user_id": "{OTHERS[3]}"}}\n'.encode())
 
 

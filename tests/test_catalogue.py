@@ -568,3 +568,43 @@ def test_flags_and_tags_come_in_many_forms() -> None:
     ]
     with pytest.raises(Fault, match="bad_flag"):
         row(deleted="perhaps")
+
+
+def test_what_keeps_an_item_off_lists_is_read_from_either_format(tmp_path: Path) -> None:
+    columns = ("stock", "regions", "available_from_ds", "available_to_ds", "first_ds")
+
+    def found(ds: dt.date) -> dict[str, tuple[Any, ...]]:
+        return {i: tuple(row[c] for c in columns) for i, row in as_of(tmp_path, ds).items()}
+
+    land(tmp_path, FIRST, "a.csv", b"item_id,title,stock,regions,available_to_ds\ni1,x,3,DE|AT,2026-02-01\ni2,x,,,\n")
+    told = {"stock": 0.5, "regions": ["US"], "available_from_ds": "2026-01-05", "available_to_ds": "2026-01-05"}
+    land(tmp_path, SECOND, "b.jsonl", jsonl(item("i2", stock=0), item("i3", **told), item("i4", regions=[])))
+    land(tmp_path, THIRD, "c.jsonl", jsonl({"item_id": "i3", "deleted": True}, item("i1", "new")))
+    nothing = (None, None, None, None)
+    assert found(FIRST) == {"i1": (3, ["DE", "AT"], None, dt.date(2026, 2, 1), FIRST), "i2": (*nothing, FIRST)}
+    second = found(SECOND)
+    assert second["i2"] == (0, None, None, None, FIRST)
+    assert second["i3"] == (1, ["US"], dt.date(2026, 1, 5), dt.date(2026, 1, 5), SECOND)
+    assert second["i4"] == (*nothing, SECOND)
+    assert found(THIRD)["i3"] == second["i3"], "what was known of a deleted item stays"
+    assert found(THIRD)["i1"] == (*nothing, FIRST), "a row says all of its item, and when that was first told of"
+    assert ledgers(tmp_path, SECOND)["b.jsonl"].by_reason == {"stock_mended": 1}
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "field"),
+    [
+        ({"stock": "many"}, "bad_number", "stock"),
+        ({"stock": 1e300}, "number_too_large", "stock"),
+        ({"regions": {"DE": True}}, "bad_regions", "regions"),
+        ({"regions": 7}, "bad_regions", "regions"),
+        ({"available_from_ds": "2026-02-30"}, "bad_date", "available_from_ds"),
+        ({"available_to_ds": "2026-02-03T00:00:00Z"}, "bad_date", "available_to_ds"),
+        ({"available_to_ds": 20260203}, "bad_date", "available_to_ds"),
+        ({"available_from_ds": "2026-02-02", "available_to_ds": "2026-02-01"}, "bad_date", "available_to_ds"),
+    ],
+)
+def test_a_limit_that_cannot_be_read_does_not_lift_itself(more: dict[str, Any], code: str, field: str) -> None:
+    with pytest.raises(Fault) as fault:
+        item_row(item("i1", **more), [])
+    assert (fault.value.code, fault.value.field) == (code, field)

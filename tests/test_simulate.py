@@ -284,6 +284,26 @@ def test_text_agrees_with_topic_and_sentiment() -> None:
         assert not bad & good
 
 
+def test_some_items_are_kept_off_lists(shop: Shop) -> None:
+    last = {row["item_id"]: (day, row) for day, rows in sorted(shop.deltas.items()) for row in rows}
+    told = [row for _, row in last.values() if "stock" in row]
+    assert 5 < len(told) < 40
+    assert any(row["stock"] == 0 for row in told)
+    assert all(row["stock"] > 0 for row in shop.deltas[str(START)] if "stock" in row and last[row["item_id"]][1]["stock"] > 0)
+    regional = [row for _, row in last.values() if "regions" in row]
+    assert 5 < len(regional) < 50
+    assert {row["regions"][0] for row in regional} <= {e["region"] for events in shop.events.values() for e in events}
+    gone = {item_id: dt.date.fromisoformat(day) for item_id, (day, row) in last.items() if row["deleted"]}
+    ends = {row["item_id"]: dt.date.fromisoformat(row["available_to_ds"]) for _, row in last.values() if "available_to_ds" in row}
+    assert ends
+    assert {i: day + dt.timedelta(1) for i, day in ends.items() if i in gone}.items() <= gone.items(), "the last day on sale"
+    assert all(ends[i] >= dt.date.fromisoformat(max(shop.deltas)) for i in ends.keys() - gone.keys())
+    # What few ask for is sold out or regional, so that lists may leave it out without leaving out what shoppers turn to.
+    n = Counter(e["item_id"] for events in shop.events.values() for e in events if "item_id" in e)
+    kept_off = [n[row["item_id"]] for row in told + regional]
+    assert sum(kept_off) / len(kept_off) < 0.8 * sum(n.values()) / len(shop.items)
+
+
 def test_dirt_is_there_when_asked_for(tmp_path: Path) -> None:
     landing = tmp_path / "dirty"
     counts = simulate(str(landing), START, nights=5, users=300, items=100, events_per_night=4000, seed=3, dirt=True)

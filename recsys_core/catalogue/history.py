@@ -44,6 +44,7 @@ class History:
     """What is known after a partition; never changed once made.
 
     rows       key → (partition since which the contents hold, contents)
+    first      key → partition that first delivered it
     parents    key → parent as delivered, known or not; never a cycle
     partition  the newest one, of which the rest tells; None when nothing was ever delivered
     files      its files
@@ -54,6 +55,7 @@ class History:
     """
 
     rows: dict[str, tuple[dt.date, bytes]] = field(default_factory=dict)
+    first: dict[str, dt.date] = field(default_factory=dict)
     parents: dict[str, str] = field(default_factory=dict)
     partition: dt.date | None = None
     files: tuple[FileLedger, ...] = ()
@@ -150,7 +152,8 @@ def fold(
     known = {row.mark: said for _, row, said in winners.values() if row.mark}
     closing = {ledger.sha256 for ledger in ledgers if ledger.reason == "parent_cycle"}
     delivered = frozenset(f.sha256 for f in ledgers if f.reason == "file_repeated" or (f.objects_in and not f.reason)) - closing
-    return History(rows, parents, partition, tuple(ledgers), taken, tuple(refused), delivered, known)
+    first = dict.fromkeys(rows, partition) | before.first
+    return History(rows, first, parents, partition, tuple(ledgers), taken, tuple(refused), delivered, known)
 
 
 def _merged_without_cycles(before: History, found_in: list[FileContents]) -> tuple[_Winners, dict[int, dict[int, str]], dict[str, str]]:

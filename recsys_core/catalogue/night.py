@@ -92,7 +92,8 @@ def _item_rows(items: History, ledgers: _Ledgers, tree: History) -> Iterator[dic
             row["category"] = UNKNOWN_CATEGORY
             ledgers.add(key, "orphan_category")
         row["price"] = row["price"] and Decimal(row["price"])
-        yield row | {"item_id": key, "valid_from_ds": since}
+        row |= {name: row[name] and dt.date.fromisoformat(row[name]) for name in ("available_from_ds", "available_to_ds")}
+        yield row | {"item_id": key, "valid_from_ds": since, "first_ds": items.first[key]}
 
 
 def _category_rows(tree: History, ledgers: _Ledgers) -> Iterator[dict[str, Any]]:

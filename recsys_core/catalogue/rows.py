@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,10 +16,11 @@ import orjson
 from recsys_core.landing_schema import CATEGORY_FIELDS, ITEM_FIELDS, Field
 from recsys_core.parse.drift import MAX_NEW_FIELDS, Declared, shown
 from recsys_core.parse.rules import Fault
-from recsys_core.parse.values import identifier, price, text
+from recsys_core.parse.values import identifier, number, price, text
 from recsys_core.texts import language_code
 
 MAX_TAGS = 64
+MAX_STOCK = 1e9
 TRUE, FALSE = frozenset(("true", "1", "yes", "t", "y")), frozenset(("", "false", "0", "no", "f", "n"))
 
 Clean = Callable[[Mapping[str, Any], list[str]], dict[str, Any]]
@@ -74,6 +78,9 @@ def item_row(raw: Mapping[str, Any], repairs: list[str]) -> dict[str, Any]:
     A deleted item needs no title.
     """
     row = _converted(raw, _ITEM, repairs)
+    begin, end = row["available_from_ds"], row["available_to_ds"]
+    if begin and end and end < begin:
+        raise Fault("bad_date", "available_to_ds")
     if row["title"] is None and not row["deleted"]:
         raise Fault("missing_required", "title")
     written = " ".join(t for t in (row["title"], row["description"]) if t)
@@ -119,7 +126,21 @@ def _flag(value: Any, repairs: list[str]) -> bool:
 
 
 def _tags(value: Any, repairs: list[str]) -> list[str] | None:
-    """Tags of a JSON list, of one in a text (CSV), or of a text separated by '|', else by ','; each once, in order."""
+    found = _names(value, repairs)
+    if found is None:
+        repairs.append("field_dropped")
+    return (found or [])[:MAX_TAGS] or None
+
+
+def _regions(value: Any, repairs: list[str]) -> list[str] | None:
+    found = _names(value, repairs)
+    if found is None:  # left out, the item would be shown everywhere
+        raise Fault("bad_regions")
+    return found or None
+
+
+def _names(value: Any, repairs: list[str]) -> list[str] | None:
+    """Texts of a JSON list, of one in a text (CSV), or of a text separated by '|', else by ','; each once, in order. None = no list."""
     if isinstance(value, str):
         stripped = value.strip()
         try:
@@ -127,12 +148,33 @@ def _tags(value: Any, repairs: list[str]) -> list[str] | None:
         except orjson.JSONDecodeError:
             value = stripped.strip("[]").split(",")
     if value is None:
-        return None
+        return []
     if not isinstance(value, Iterable) or isinstance(value, dict):
-        repairs.append("field_dropped")
         return None
-    found = dict.fromkeys(t for v in value if isinstance(v, (str, int)) and not isinstance(v, bool) and (t := text(v, repairs)))
-    return list(found)[:MAX_TAGS] or None
+    return list(dict.fromkeys(t for v in value if isinstance(v, (str, int)) and not isinstance(v, bool) and (t := text(v, repairs))))
+
+
+def _stock(value: Any, repairs: list[str]) -> int | None:
+    found = number(value, repairs)
+    if found is None:
+        return None
+    if abs(found) > MAX_STOCK:
+        raise Fault("number_too_large")
+    whole = max(math.ceil(found), 0)
+    if whole != found:
+        repairs.append("stock_mended")
+    return whole
+
+
+def _date(value: Any, _repairs: list[str]) -> dt.date | None:
+    if value is None or value == "":
+        return None
+    try:
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", written := str(value).strip(), re.ASCII):
+            return dt.date.fromisoformat(written)
+    except ValueError:
+        pass
+    raise Fault("bad_date")
 
 
 _ITEM: dict[str, Callable[[Any, list[str]], Any]] = {
@@ -146,6 +188,10 @@ _ITEM: dict[str, Callable[[Any, list[str]], Any]] = {
     "lang": text,
     "parent_id": _identifier,
     "deleted": _flag,
+    "stock": _stock,
+    "regions": _regions,
+    "available_from_ds": _date,
+    "available_to_ds": _date,
 }
 _CATEGORY: dict[str, Callable[[Any, list[str]], Any]] = {"category": _required(text), "parent": text}
 

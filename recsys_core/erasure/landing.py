@@ -27,7 +27,8 @@ from recsys_core.parse.rawlines import BLOCK, BOM, Found, blocks, objects_at
 from recsys_core.parse.rules import Fault
 from recsys_core.parse.values import identifier
 
-KINDS = ("events", "declared", "optout", "identity")  # the map of ids goes last: an erasure that was cut off finds its way by it
+# The map of ids goes last: an erasure that was cut off finds its way by it.
+KINDS = ("events", "declared", "attributes", "optout", "identity")
 _UNFINISHED = ".erasing.tmp"
 _WIDE = (
     (re.compile(rb"\xff\xfe\0\0|.\0\0\0", re.DOTALL), "utf-32-le"),

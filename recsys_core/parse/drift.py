@@ -19,6 +19,7 @@ _JSON_TYPES: dict[str, tuple[type, ...]] = {
     "number": (int, float),
     "boolean": (bool,),
     "timestamp": (str, int, float),
+    "date": (str,),
     "strings": (list,),
     "object": (dict, str),
 }

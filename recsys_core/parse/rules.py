@@ -42,6 +42,7 @@ RULES: dict[str, tuple[Verdict, str]] = {
     "erased": ("repaired", "of somebody who asked to be forgotten: counted, and nothing of it kept"),
     "stitched": ("repaired", "an anonymous id replaced by the user it was known to belong to on that night"),
     "bad_stance": ("quarantined", "a declared stance that is none of interest, mute and withdrawn"),
+    "bad_attributes": ("quarantined", "attributes of a user that are no names of letters, digits and _ with a text each, or more than 20"),
     # ids and kinds
     "missing_required": ("quarantined", "a required field is missing or empty"),
     "no_user": ("quarantined", "no user: missing, empty, null, undefined, none, nan or 0"),
@@ -113,6 +114,9 @@ RULES: dict[str, tuple[Verdict, str]] = {
     # the catalogue
     "bad_row": ("quarantined", "a row with more or fewer columns than its header"),
     "bad_flag": ("quarantined", "a flag that is neither true nor false"),
+    "bad_date": ("quarantined", "a date that is none of YYYY-MM-DD, or an end before its beginning"),
+    "bad_regions": ("quarantined", "regions that are no list of texts: whom the item may be shown to is not known"),
+    "stock_mended": ("repaired", "a stock below zero taken as none left, a part of a piece as a whole one"),
     "dup_item": ("quarantined", "a row of the same item or category, with other contents, stands further on in the same delivery"),
     "orphan_parent": ("repaired", "a parent that is not in the catalogue, left out until it is"),
     "orphan_category": ("repaired", "a category that is not in the category tree, shown as unknown until it is"),

@@ -53,7 +53,7 @@ def simulate(
     """
     target = _checked_target(landing, nights, users, items, events_per_night, seed, text_share)
     key = int(np.random.default_rng([seed, 0]).integers(1, 2**62))
-    catalogue = make_catalogue(np.random.default_rng([seed, 1]), items, nights, key)
+    catalogue = make_catalogue(np.random.default_rng([seed, 1]), np.random.default_rng([seed, 5]), items, nights, key)
     people = make_population(np.random.default_rng([seed, 2]), users, nights, key ^ 0x0F0F0F0F)
     work = target.with_name(target.name + ".partial")
     if work.exists():
@@ -130,21 +130,24 @@ def _checked_target(landing: str, nights: int, users: int, items: int, events_pe
 
 
 def _land_items(work: Path, catalogue: Catalogue, day: int, date: dt.date, rng: np.random.Generator) -> None:
-    """The catalogue's delta of the day: arrivals, removals, and now and then a new price or title."""
+    """The catalogue's delta of the day: arrivals, removals, what is sold out, and now and then a new price or title."""
     new = np.flatnonzero((catalogue.arrival == day) & (catalogue.removal > day))
     gone = np.flatnonzero((catalogue.removal == day) & (catalogue.arrival < day))
-    changed = np.empty(0, dtype=np.int64)
+    changed = np.flatnonzero((catalogue.sold_out == day) & (catalogue.arrival < day) & (catalogue.removal > day))
     if day:
         settled = np.flatnonzero(catalogue.alive(day) & (catalogue.arrival < day))
         priced = rng.choice(settled, min(len(settled), rng.poisson(max(0.5, 0.002 * len(settled)))), replace=False)
         titled = rng.choice(settled, min(len(settled), rng.poisson(max(0.2, 0.0005 * len(settled)))), replace=False)
         catalogue.price[priced] = np.round(catalogue.price[priced] * rng.uniform(0.75, 1.2, len(priced)), 2)
         catalogue.edition[titled] += 1
-        changed = np.union1d(priced, titled)
+        changed = np.union1d(changed, np.union1d(priced, titled))
     rows = np.sort(np.concatenate([new, gone, changed])).tolist()
     deleted = frozenset(gone.tolist())
     for k, first in enumerate(range(0, len(rows), MAX_LINES)):
-        chunks = (item_rows(catalogue, rows[at : at + 10_000], deleted) for at in range(first, min(first + MAX_LINES, len(rows)), 10_000))
+        chunks = (
+            item_rows(catalogue, rows[at : at + 10_000], day, date, deleted)
+            for at in range(first, min(first + MAX_LINES, len(rows)), 10_000)
+        )
         write_lines(work / "items" / f"ds={date}" / f"part-{k:03d}.jsonl.gz", chunks)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 from recsys_core.simulate.behaviour import CODE, TYPES, Events
-from recsys_core.simulate.shop import Catalogue, Population, hex_ids, opaque
+from recsys_core.simulate.shop import NEVER, Catalogue, Population, hex_ids, opaque
 from recsys_core.simulate.vocabulary import SALE_SHELVES, TOPICS
 from recsys_core.simulate.wording import item_text, product_of, query_text, review_text
 
@@ -156,8 +156,8 @@ class NightWriter:
         return out + repeats
 
 
-def item_rows(catalogue: Catalogue, rows: Iterable[int], deleted: frozenset[int] = frozenset()) -> list[bytes]:
-    """Catalogue lines of the items, in the order given."""
+def item_rows(catalogue: Catalogue, rows: Iterable[int], day: int, date: dt.date, deleted: frozenset[int] = frozenset()) -> list[bytes]:
+    """Catalogue lines of the items as of a day, in the order given."""
     lines = []
     for row in rows:
         main, second = TOPICS[catalogue.topic[row]], catalogue.second[row]
@@ -168,5 +168,11 @@ def item_rows(catalogue: Catalogue, rows: Iterable[int], deleted: frozenset[int]
             "category": TOPICS[shelf].category if shelf >= 0 else SALE_SHELVES[main.lang][-shelf - 1], "brand": text["brand"],
             "price": float(catalogue.price[row]), "lang": main.lang, "deleted": row in deleted,
         }  # fmt: skip
+        if catalogue.sold_out[row] < NEVER:
+            record["stock"] = 0 if catalogue.sold_out[row] <= day else 1 + int(catalogue.text_state[row]) % 40
+        if catalogue.region[row] >= 0:
+            record["regions"] = [_REGIONS[main.lang == "en"][catalogue.region[row]]]
+        if catalogue.removal[row] < NEVER:
+            record["available_to_ds"] = str(date + dt.timedelta(int(catalogue.removal[row]) - 1 - day))
         lines.append(orjson.dumps(record))
     return lines

@@ -15,6 +15,8 @@ MIXED_SHARE = 0.2
 SECOND_TOPIC_WEIGHT = 0.3
 CATEGORY_AGREEMENT = 0.6
 CHANGES = ("stable", "switch", "start", "grow", "fade")
+SOLD_OUT_SHARE, REGIONAL_SHARE = 0.02, 0.03  # of the items that few ask for
+N_REGIONS = 4  # of each language
 SLOTS = 4  # up to three topics from the beginning, and one that may come later
 _BASE_SHARES = np.array([[1.0, 0, 0], [0.8, 0.2, 0], [0.7, 0.18, 0.12]])
 TOPIC_IS_EN = np.array([topic.lang == "en" for topic in TOPICS])
@@ -43,9 +45,11 @@ class Catalogue:
 
     topic, second (−1 = pure)   planted topics, indices of TOPICS
     category                    index of TOPICS whose shelf it stands on; −1 … −4 = one of SALE_SHELVES
-    arrival, removal            day indices; on sale on arrival ≤ day < removal
+    arrival, removal            day indices; on sale on arrival ≤ day < removal, which is known from the beginning
     popularity                  Zipf weight within the topic; `season` is its peak's day of the year, −1 = no season
     ring                        place in the order that shoppers walk: the items of one topic stand next to each other
+    sold_out                    day index from which none is left in stock, NEVER = stock is not told
+    region                      the one region, an index, where it may be shown; −1 = everywhere
     """
 
     ids: list[str]
@@ -60,6 +64,8 @@ class Catalogue:
     price: Floats
     text_state: Ints
     edition: Ints
+    sold_out: Ints
+    region: Ints
 
     def alive(self, day: int) -> NDArray[np.bool_]:
         """Which items are on sale on the day."""
@@ -74,8 +80,11 @@ class Catalogue:
         return self.popularity * seasonal * fresh * self.alive(day)
 
 
-def make_catalogue(rng: np.random.Generator, items: int, nights: int, key: int) -> Catalogue:
-    """A catalogue of `items`: 15 % arrive after the first day; every topic has at least two items that are there on all nights."""
+def make_catalogue(rng: np.random.Generator, limits: np.random.Generator, items: int, nights: int, key: int) -> Catalogue:
+    """A catalogue of `items`: 15 % arrive after the first day; every topic has at least two items that are there on all nights.
+
+    `limits` draws what keeps an item off lists: shoppers go by the rest, so that most of it befalls items that few ask for.
+    """
     n_topics = len(TOPICS)
     sizes = rng.uniform(0.6, 1.4, n_topics)
     topic = np.concatenate([np.repeat(np.arange(n_topics), 2), rng.choice(n_topics, items - 2 * n_topics, p=sizes / sizes.sum())])
@@ -106,6 +115,8 @@ def make_catalogue(rng: np.random.Generator, items: int, nights: int, key: int) 
     ring = np.empty(items, dtype=np.int64)
     ring[np.lexsort((rng.random(items), topic))] = np.arange(items)
     medians = np.array([t.price for t in TOPICS])
+    obscure = rank > np.median(rank)
+    sold_out = np.where(obscure & (limits.random(items) < SOLD_OUT_SHARE), limits.integers(0, nights, items), NEVER)
     return Catalogue(
         ids=hex_ids(opaque(np.arange(items), key)),
         topic=topic,
@@ -119,6 +130,8 @@ def make_catalogue(rng: np.random.Generator, items: int, nights: int, key: int) 
         price=np.round(medians[topic] * rng.lognormal(0, 0.5, items), 2),
         text_state=rng.integers(0, 2**62, items),
         edition=np.zeros(items, dtype=np.int64),
+        sold_out=sold_out,
+        region=np.where(obscure & (limits.random(items) < REGIONAL_SHARE), limits.integers(0, N_REGIONS, items), -1),
     )
 
 
@@ -187,7 +200,7 @@ def make_population(rng: np.random.Generator, users: int, nights: int, key: int)
         ids=hex_ids(opaque(np.arange(users), key)),
         english=english,
         bilingual=bilingual,
-        region=rng.choice(4, users, p=[0.55, 0.2, 0.15, 0.1]),
+        region=rng.choice(N_REGIONS, users, p=[0.55, 0.2, 0.15, 0.1]),
         device=rng.choice(3, users, p=[0.62, 0.3, 0.08]),
         topics=topics,
         base=base,

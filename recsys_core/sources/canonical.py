@@ -1,6 +1,6 @@
 """Files that are canonical already: a folder in the landing layout, or loose files.
 
-In the layout (`events/ds=…`, `items/ds=…`, `categories/…`, `identity/…`, `optout/…`, `declared/…`) every line keeps its night and its
+In the layout (`events/ds=…`, `items/ds=…`, `categories/…`, `identity/…`, `optout/…`, `declared/…`, …) every line keeps its night and its
 bytes, good or bad, because cleaning has the rules for both. Loose event files (`*.jsonl[.gz]`) go to the night of `received_ts`, else `ts`,
 so a line without either is refused; `items*.jsonl[.gz]` and `*.csv` are the catalogue. A CSV row whose values have the wrong types keeps
 them as they are.

@@ -8,8 +8,16 @@ from recsys_core.recommenders.base import Interactions, Recommender
 
 RECOMMENDERS: dict[str, str] = {
     "transitions": "recsys_core.recommenders.transitions:Transitions",
+    "next_item": "recsys_core.recommenders.next_item:NextItem",
+    "item_knn": "recsys_core.recommenders.item_knn:ItemKNN",
+    "rp3beta": "recsys_core.recommenders.rp3beta:RP3Beta",
+    "ease": "recsys_core.recommenders.ease:EASE",
     "content": "recsys_core.recommenders.content:Content",
     "popularity": "recsys_core.recommenders.popularity:Popularity",
+    "als": "recsys_core.recommenders.als:ALS",
+    "medoids": "recsys_core.recommenders.medoids:Medoids",
+    "two_towers": "recsys_core.recommenders.two_towers:TwoTowers",
+    "sasrec": "recsys_core.recommenders.sasrec:SASRec",
 }
 
 

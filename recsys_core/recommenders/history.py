@@ -16,6 +16,8 @@ from recsys_core.recommenders.base import Interactions, Ints
 
 # What of user_item_day is needed; 40 bytes a row stay once a night is reduced, and all rows of all nights are held on one machine.
 COLUMNS = ["ds", "user_key", "item_id", "n_events", *(f"n_{t}" for t in COUNTED_TYPES), "last_event_ts"]
+# Event types by which people say that they like something, or pay for it.
+LIKING_TYPES = ("purchase", "rating", "review", "like", "favorite", "share")
 
 
 def reduced(nights: Iterable[pa.Table], weights: Weights = DEFAULT_WEIGHTS) -> pa.Table:
@@ -24,16 +26,21 @@ def reduced(nights: Iterable[pa.Table], weights: Weights = DEFAULT_WEIGHTS) -> p
 
 
 def reduce_night(rows: pa.Table, weights: Weights = DEFAULT_WEIGHTS) -> pa.Table:
-    """Rows of user_item_day as (ds, user_key, item_id, weight, n_events, time): weight = Σ count × base weight, time in µs."""
+    """Rows of user_item_day as (ds, user_key, item_id, weight, liked, n_events, time): weight = Σ count × base weight, time in µs.
+
+    liked: one of LIKING_TYPES is among the events, and all together speak for the item.
+    """
     weight = np.zeros(rows.num_rows)
     for name, per_event in weights.base.items():
         weight += per_event * rows.column(f"n_{name}").to_numpy()
+    said = np.sum([rows.column(f"n_{name}").to_numpy() for name in LIKING_TYPES], axis=0)
     return pa.table(
         {
             "ds": rows.column("ds"),
             "user_key": rows.column("user_key"),
             "item_id": rows.column("item_id"),
             "weight": np.round(weight, 6),
+            "liked": (said > 0) & (weight > 0),
             "n_events": rows.column("n_events"),
             "time": rows.column("last_event_ts").cast(pa.int64()),
         }
@@ -42,12 +49,16 @@ def reduce_night(rows: pa.Table, weights: Weights = DEFAULT_WEIGHTS) -> pa.Table
 
 @dataclass(frozen=True)
 class History:
-    """Interactions with the ids behind their codes; users and items are sorted by id. `n_events` belongs to the interactions' rows."""
+    """Interactions with the ids behind their codes; users and items are sorted by id.
+
+    `n_events` and `liked` (the user said so, or bought it) belong to the interactions' rows.
+    """
 
     interactions: Interactions
     users: pa.Array
     items: pa.Array
     n_events: Ints
+    liked: NDArray[np.bool_]
 
     def user_codes(self, keys: pa.Array | pa.ChunkedArray) -> Ints:
         """Codes of user keys, −1 where unknown."""
@@ -76,7 +87,8 @@ def build(rows: pa.Table, catalogue: Iterable[str], ds: dt.date) -> History:
     order = np.lexsort((item, rows.column("time").to_numpy(), user))
     weight, group = rows.column("weight").to_numpy()[order], np.full(len(users), -1, np.int64)
     interactions = Interactions(user[order], item[order], weight, age[order], len(users), len(items), group)
-    return History(interactions, users, items, rows.column("n_events").to_numpy()[order])
+    n_events, liked = rows.column("n_events").to_numpy()[order], rows.column("liked").to_numpy(zero_copy_only=False)[order]
+    return History(interactions, users, items, n_events, liked)
 
 
 def _sorted_unique(values: pa.ChunkedArray) -> pa.Array:

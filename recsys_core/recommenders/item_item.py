@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -11,17 +11,20 @@ from scipy import sparse
 
 from recsys_core.recommenders.base import Floats, Interactions, Ints, Recommender, padded, profiles, strongest
 
+_CELLS = 2**24  # of a product that are held at once
+
 
 class ItemItem(Recommender):
     """Scores: Σ over the user's latest items of profile weight × strength towards the proposal.
 
-    A user's profile is their `last` positive interactions, decayed by `profile_decay` for each one since. A subclass says what the
-    strengths are; its constructor has both parameters.
+    A user's profile is their `last` positive interactions, each weighing weight^weight_power, decayed by `profile_decay` for each one
+    since. A subclass says what the strengths are; its constructor has these parameters (without `weight_power` every weight counts 1).
     """
 
     STATE: ClassVar[Mapping[str, tuple[int, ...]]] = {"strength": (0, 1)}
     profile_decay: float
     last: int
+    weight_power: float = 0.0
     strength: sparse.csr_matrix
 
     @abstractmethod
@@ -38,7 +41,7 @@ class ItemItem(Recommender):
         n = self.strength.shape[0]
         # Places of the entries in row-major order, ascending: evidence looks single strengths up by bisection.
         self._keys = np.repeat(np.arange(n), np.diff(self.strength.indptr)) * n + self.strength.indices
-        self.profile = profiles(histories, self.profile_decay, self.last)
+        self.profile = profiles(histories, self.profile_decay, self.last, self.weight_power)
 
     def scores(self, users: Ints) -> Floats:
         """Profile × strength."""
@@ -56,3 +59,36 @@ class ItemItem(Recommender):
     def similar(self, items: Ints) -> Floats:
         """Rows of the strengths."""
         return self.strength[items].toarray()
+
+
+def likings(history: Interactions, weight_power: float) -> sparse.csr_matrix:
+    """(Σ positive weights)^weight_power of each user and item, shape (n_users, n_items): with power 0 who liked what, however often."""
+    liked = history.positive()
+    matrix = sparse.csr_matrix((liked.weight, (liked.user, liked.item)), shape=(history.n_users, history.n_items))
+    matrix.sum_duplicates()
+    matrix.data **= weight_power
+    return matrix
+
+
+def neighbourhood(
+    left: sparse.csr_matrix, right: sparse.csc_matrix, n: int, value: Callable[[Ints, Ints, Floats], Floats]
+) -> sparse.csr_matrix:
+    """The n largest of each column of value(i, j, (left @ right)[i, j]), ties to the lower row, nothing on the diagonal.
+
+    The product is never held whole: users with long histories make it dense.
+    """
+    size, width = left.shape[0], max(1, _CELLS // max(left.shape[0], 1))
+    rows, columns, values = [], [], []
+    for first in range(0, size, width):
+        product = (left @ right[:, first : first + width]).tocoo()
+        i, j = product.row.astype(np.int64), product.col.astype(np.int64) + first
+        i, j, strength = i[i != j], j[i != j], value(i, j, product.data)[i != j]
+        order = np.lexsort((i, -strength, j))
+        i, j, strength = i[order], j[order], strength[order]
+        best = np.arange(len(j)) - np.searchsorted(j, j) < n
+        rows.append(i[best])
+        columns.append(j[best])
+        values.append(strength[best])
+    if not rows:
+        return sparse.csr_matrix((size, size))
+    return sparse.csr_matrix((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape=(size, size))

@@ -12,9 +12,10 @@ from recsys_core.recommenders.item_item import ItemItem
 class Transitions(ItemItem):
     """Scores of what follows: Σ over the user's latest items of profile weight × transition strength.
 
-    Every ordered pair of positive interactions of one user, at most `window` apart, adds decay^(distance − 1) to T[before, after]; then T
-    is divided by (row sum)^row_power · (column sum)^column_power, which tames items that lead, or are led to, everywhere.
-    `directed=False` adds the transposed pairs.
+    Every ordered pair of positive interactions of one user, at most `window` apart, adds decay^(distance − 1) to T[before, after], and
+    `back` times that to T[after, before], all of it with `directed=False`; then T is divided by
+    (row sum + prior)^row_power · (column sum)^column_power, which tames items that lead, or are led to, everywhere. `prior` holds back
+    what rests on few pairs.
     A user's profile is their `last` positive interactions, decayed by `profile_decay` for each one since.
     """
 
@@ -27,12 +28,23 @@ class Transitions(ItemItem):
         profile_decay: float = 0.7,
         last: int = 30,
         directed: bool = True,
+        back: float = 0.0,
+        prior: float = 0.0,
     ) -> None:
         self.window, self.decay, self.row_power, self.column_power = window, decay, row_power, column_power
-        self.profile_decay, self.last, self.directed = profile_decay, last, directed
+        self.profile_decay, self.last, self.directed, self.back, self.prior = profile_decay, last, directed, back, prior
 
     def strengths(self, history: Interactions) -> sparse.csr_matrix:
-        """Count the transitions of the positive interactions."""
+        """Count the transitions of the positive interactions, and tame them."""
+        return self.tamed(self.counts(history))
+
+    def take(self, counts: sparse.csr_matrix) -> None:
+        """Stand on counts made elsewhere."""
+        self.strength = self.tamed(counts)
+        self.strength.sort_indices()
+
+    def counts(self, history: Interactions) -> sparse.csr_matrix:
+        """Decayed transitions of the positive interactions, as recsys_core.recommenders.spark counts them on a cluster."""
         liked, n = history.positive(), history.n_items
         counts = sparse.csr_matrix((n, n))
         left = places_from_end(liked.user)
@@ -42,9 +54,15 @@ class Transitions(ItemItem):
             moved = before != after
             weight = np.full(int(moved.sum()), self.decay ** (step - 1))
             counts = counts + sparse.csr_matrix((weight, (before[moved], after[moved])), shape=(n, n))
-        if not self.directed:
-            counts = counts + counts.T
+        return counts
+
+    def tamed(self, counts: sparse.csr_matrix) -> sparse.csr_matrix:
+        """Strengths from counts, wherever those were made."""
+        n = counts.shape[0]
+        back = self.back if self.directed else 1.0
+        if back:
+            counts = counts + back * counts.T
         rows, columns = np.asarray(counts.sum(axis=1)).ravel(), np.asarray(counts.sum(axis=0)).ravel()
-        scale_rows = np.power(rows, -self.row_power, where=rows > 0, out=np.zeros(n))
+        scale_rows = np.power(rows + self.prior, -self.row_power, where=rows > 0, out=np.zeros(n))
         scale_columns = np.power(columns, -self.column_power, where=columns > 0, out=np.zeros(n))
         return (sparse.diags(scale_rows) @ counts @ sparse.diags(scale_columns)).tocsr()

@@ -53,17 +53,17 @@ def read_logs(source: str, data: str | None, seed: int, nights: int = 60) -> Log
         else:
             land(source, data, str(root))
         events: Counter[tuple[str, str, dt.date]] = Counter()
-        for ds, row in _lines(root / "events"):
+        for ds, row in lines(root / "events"):
             if row.get("item_id") and "fault" not in row:
                 events[row["user_id"], row["item_id"], ds] += 1
         texts: dict[str, str] = {}
-        for _, row in _lines(root / "items"):
+        for _, row in lines(root / "items"):
             if row.get("title"):
                 texts[row["item_id"]] = compose_item(row["title"], row.get("description"), row.get("tags"))[0]
     return Logs(events, texts)
 
 
-def _lines(folder: Path) -> Iterator[tuple[dt.date, dict[str, Any]]]:
+def lines(folder: Path) -> Iterator[tuple[dt.date, dict[str, Any]]]:
     """(night, row) of all landed lines, by night."""
     for path in sorted(folder.glob("ds=*/*.jsonl*")):
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:

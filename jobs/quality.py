@@ -1,4 +1,4 @@
-"""Whether what was delivered for a night is good enough: the checks, the last word of a person, and a second look at refused lines."""
+"""Whether deliveries and lists of a night are good enough: the checks, the last word of a person, a second look at refused lines."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs import JOBS, NIGHTLY
 from jobs.as_of import cleaned_as_known, known_cutoff
@@ -22,14 +23,39 @@ if TYPE_CHECKING:
 
 
 def audit(night: Night) -> None:
-    """Write the checks of what was delivered, beside the same weekday of four weeks, and what somebody accepted in spite of them."""
+    """Write the checks of what was delivered, beside the same weekday of four weeks, and of lists, and what somebody accepted in spite."""
     from recsys_core import quality
 
     rows = {d: night.lake.read("landing_file", [d]).to_pylist() for d in night.nights("landing_file")}
     compared = [d for n in quality.COMPARED_NIGHTS if (d := night.ds - dt.timedelta(days=n)) in rows]
     tonight, *history = (quality.Night(d, rows[d]) for d in (night.ds, *compared))
-    night.write("quality_result", quality.quality_rows(night.stamp.run_id, tonight, history, night.settings.block_on_history))
+    found = quality.quality_rows(night.stamp.run_id, tonight, history, night.settings.block_on_history, _of_lists(night))
+    night.write("quality_result", found)
     night.write("quality_acceptance", acceptances(night.lake, night.ds))
+
+
+def _of_lists(night: Night) -> dict[str, tuple[str, int]]:
+    """The checks of the night's lists, none while there are no lists: deliveries can be looked at as soon as they are cleaned."""
+    from recsys_core.ranking import checks
+    from recsys_core.recommenders import history
+
+    if not night.nights("user_topn"):
+        return {}
+    lists = night.read("user_topn")
+    users = checks.short(lists)["user_key"].unique()
+    facts = (night.lake.read("user_item_day", [d], history.COLUMNS) for d in night.nights("user_item_day"))
+    rows = checks.met(lists, users, facts, night.event_types)
+    topics = night.read("item_topic", columns=["item_id", "topic_id", "rank"])
+    site = checks.Site(
+        night.read("item"),
+        night.read("category"),
+        topics.filter(pc.equal(topics["rank"], 1)),
+        night.read("session", columns=["user_key", "region"]),
+        night.stances.muted,
+        night.sensitive,
+    )
+    found = checks.observed(lists, rows, site, night.list_rules, night.ds)
+    return {name: (severity, found[name]) for name, severity in checks.CHECKS.items()}
 
 
 def accept(runner: Runner, ds: dt.date, check: str, table: str | None, reason: str, now: dt.datetime, trigger: str) -> None:

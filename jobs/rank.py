@@ -4,30 +4,107 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs import past
+from recsys_core import registry
+
 if TYPE_CHECKING:
     from jobs.runner import Night
+    from recsys_core.experiments import Experiment
+    from recsys_core.lists import Recipe, Shop, Variant
+    from recsys_core.ranking.blender import Blend
+    from recsys_core.recommenders.base import Recommender
 
 
 def recommend(
     night: Night,
     *,
-    list_size: Annotated[int, "slots of a list", range(1, 1001)] = 20,
-    active_nights: Annotated[int, "users with an event in so many last nights get a list of their own", range(1, 366)] = 90,
+    list_size: Annotated[int, "slots of for_you, unless LISTS_FILE says otherwise", range(1, 1001)] = 20,
+    active_nights: Annotated[int, "users with an event in so many last nights get lists of their own", range(1, 366)] = 90,
     popularity_nights: Annotated[int, "nights that count for popularity", range(1, 366)] = 14,
-    validation_nights: Annotated[int, "last nights that choose the weights of the blend", range(1, 91)] = 7,
+    copy_items: Annotated[int, "pairs of topic and item that get a sentence, with the setting REASON_COPY", range(1, 10**6)] = 200,
+    seed: Annotated[int, "of recommenders that draw", range(2**31)] = 0,
 ) -> None:
-    """Write user_topn of the night: a list for every active user and who declared interests, and popular ones for unknown users."""
-    from recsys_core import lists
-    from recsys_core.recommenders import history
+    """Write user_topn of the night: lists for every active user and who declared interests, and some for unknown users.
 
-    catalogue = night.read("item", columns=["item_id", "title", "deleted"])
-    texts = night.read("item_text", columns=["item_id", "text_hash"])
-    facts = (night.lake.read("user_item_day", [d], history.COLUMNS) for d in night.nights("user_item_day"))
-    past = history.build(history.reduced(facts, night.event_types), catalogue.column("item_id").to_pylist(), night.ds)
-    vectors = history.item_vectors(past, texts.column("item_id"), night.vectors(texts.column("text_hash").to_pylist()))
-    recipe = lists.Recipe(list_size, active_nights, popularity_nights, validation_nights, night.event_types.base)
-    topics = night.read("item_topic", columns=["item_id", "topic_id", "weight", "rank"])
-    sessions = night.read("session", columns=["user_key", "lang", "region"])
-    contexts = night.read("user_item_context_day", columns=["ds", "user_key", "item_id", "daypart"])
-    told = (sessions, topics, recipe, night.ds, night.stamp.run_id, contexts, night.stances, night.sensitive)
-    night.write("user_topn", lists.make(past, catalogue, vectors, *told))
+    The blend is that of the ranker that is valid for the night, else the default one.
+    """
+    import numpy as np
+
+    from recsys_core import experiments, lists
+    from recsys_core.ranking import ranker, training
+
+    rules, weights = night.list_rules, night.event_types.base
+    recipe = lists.Recipe(rules.list_size or list_size, active_nights, popularity_nights, weights, rules)
+    shop = _shop(night)
+    version = registry.valid_for(night.lake, ranker.KIND, night.ds)
+    running = night.experiment()
+    usual = {"popularity": {"window": popularity_nights}}
+    wanted = training.Sources(ranker.names(night.settings.recommenders), usual, seed, past.cluster(night))
+    blend, sources = ranker.sources_for(night.lake, version, wanted, shop.history, shop.past.items)
+    for name in (n for arm in (running.arms if running else ()) for n in arm.changes.get("sources", {}) if n not in sources):
+        sources[name] = wanted.fit(name, shop.history)
+    variants = _variants(running, recipe, blend, version.model_version if version else None, sources)
+    keys = [*shop.past.users.to_pylist(), *lists.newcomers(shop, active_nights)]
+    arm = experiments.assign(keys, running) if running else np.zeros(len(keys), np.int64)
+    rows = lists.make(shop, recipe, sources, variants, arm, night.stamp.run_id)
+    if night.settings.reason_copy:
+        rows = _with_copy(night, rows, shop, copy_items)
+    night.write("user_topn", rows, **({"ranker": version.model_version} if version else {}))
+
+
+def _shop(night: Night) -> Shop:
+    """What is known on the night."""
+    from recsys_core.lists import Shop
+    from recsys_core.topics.tables import read_rows
+
+    read = past.read(night)
+    interests = night.read("user_interest", columns=["user_key", "topic_id", "horizon", "share"])
+    topics = read_rows(night.lake, night.topics, "topic").to_pylist() if night.topics else []
+    return Shop(
+        night.ds,
+        read.history,
+        read.languages,
+        read.catalogue,
+        night.read("category"),
+        read.sessions,
+        read.topics,
+        night.read("user_item_context_day", columns=["ds", "user_key", "item_id", "daypart"]),
+        interests.filter(pc.equal(interests["horizon"], "90d")),
+        night.read("user_interest_expansion"),
+        {r["topic_id"]: (r["label_en"], r["label_zh"]) for r in topics},
+        night.stances,
+        night.sensitive,
+    )
+
+
+def _variants(
+    running: Experiment | None, recipe: Recipe, blend: Blend, version: str | None, sources: dict[str, Recommender]
+) -> list[Variant]:
+    """The ways of making lists on the night: one, or one for each arm of the experiment that runs."""
+    from recsys_core.lists import VARIANT, Variant
+    from recsys_core.ranking.blender import Blend
+
+    own = {name: sources[name] for name in blend.sources}
+    usual = Variant(VARIANT, blend, version or recipe.version(blend, own))
+    if running is None:
+        return [usual]
+    found = []
+    for arm in running.arms:
+        changes = {k: v for k, v in arm.changes.items() if k != "sources"}
+        mixed, name = blend, version
+        if weights := arm.changes.get("sources"):
+            mixed, name = Blend.linear(weights), None
+        variant = Variant(arm.name, mixed, "", changes)
+        found.append(Variant(arm.name, mixed, name or variant.of(recipe).version(mixed, {n: sources[n] for n in mixed.sources}), changes))
+    return found
+
+
+def _with_copy(night: Night, rows: pa.Table, shop: Shop, most: int) -> pa.Table:
+    """The rows with a generated sentence behind some reasons."""
+    from recsys_core.generate import copy
+
+    items = shop.catalogue.select(["item_id", "title", "description"])
+    return copy.added(rows, items, shop.labels, night.settings.generator(), night.lake, night.runner.say, most)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,8 +12,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import sparse
 
+from recsys_core.declared import Stances
 from recsys_core.parse.event import DAYPARTS
-from recsys_core.rank import Slots, blend
+from recsys_core.rank import DIGITS, Slots, top_n
+from recsys_core.ranking.blender import Blend
+from recsys_core.ranking.offer import Offer
+from recsys_core.ranking.personal import Lists
 from recsys_core.recommenders.base import Floats, Interactions, Recommender
 from recsys_core.recommenders.declared import Declared
 from recsys_core.recommenders.history import History, codes
@@ -53,40 +57,42 @@ def barred(users: pa.Array, past: History, first_topics: pa.Table, muted: Collec
     return sparse.csr_matrix((np.ones(known.sum(), np.int8), (user[known], item[known])), shape=(len(users), len(past.items)))
 
 
-def declared_slots(
-    past: History,
-    vectors: NDArray[np.float32],
-    topics: pa.Table,
-    prior: pa.Table,
-    active: Collection[str],
-    eligible: NDArray[np.bool_],
-    muted: Collection[tuple[str, int]],
-    window: int,
-    n: int,
-) -> tuple[pa.Array, Slots]:
-    """(user key of each slot, slots) for users who declared interests and are not `active`, by what is near to those.
+def popular_slots(scores: Floats, allowed: NDArray[np.bool_], n: int) -> Slots:
+    """The n best items of each row of scores, shape (lists, n_items); `user` of a slot is the row. Nobody's history speaks for them."""
+    chosen = top_n(scores, allowed, n)
+    row, place = np.nonzero(chosen >= 0)
+    item = chosen[row, place]
+    score = np.round(scores[row, item], DIGITS)
+    return Slots(row, place + 1, item, score, np.zeros(len(row), np.int64), np.full(len(row), -1, np.int64), score[:, None])
 
-    prior   user_key, topic_id, weight; topics   item_id, topic_id, weight, rank of the catalogue
+
+def declared_slots(
+    past: History, topics: pa.Table, stances: Stances, keys: Sequence[str], offer: Offer, first_topics: pa.Table, window: int, n: int
+) -> tuple[pa.Array, Slots, NDArray[np.bool_]]:
+    """(user key of each slot, slots, whether each item was chosen lately) for users of whom nothing but what they declared is known.
+
+    keys    those users, in their order; of users of the past `offer` holds
+    topics  item_id, topic_id, weight of the catalogue; `first_topics` item_id, topic_id of each item's strongest one
     window  nights of the popularity that fills
     """
-    prior = prior.filter(pc.invert(pc.is_in(prior["user_key"], pa.array(sorted(active), pa.string()))))
-    keys = sorted(set(prior["user_key"].to_pylist()))
-    users = pa.concat_arrays([past.users, pa.array([k for k in keys if k not in set(past.users.to_pylist())], pa.string())])
-    group = np.r_[past.interactions.group, np.full(len(users) - len(past.users), -1)]
-    history = replace(past.interactions, n_users=len(users), group=group, vectors=vectors)
+    prior = stances.prior.filter(pc.is_in(stances.prior["user_key"], pa.array(keys, pa.string())))
+    new = pa.array(keys, pa.string()).filter(pc.invert(pc.is_in(pa.array(keys, pa.string()), past.users)))
+    users = pa.concat_arrays([past.users, new])
+    group = np.r_[past.interactions.group, np.full(len(new), -1)]
+    history = replace(past.interactions, n_users=len(users), group=group)
     named = pa.array(sorted(set(prior["topic_id"].to_pylist())), pa.int64())
-    kept = barred(users, past, topics.filter(pc.equal(topics["rank"], 1)), muted)
     topics = topics.filter(pc.is_in(topics["topic_id"], named))
     weights = sparse.csr_matrix(
         (prior["weight"].to_numpy(), (codes(prior["user_key"], users), codes(prior["topic_id"], named))), shape=(len(users), len(named))
     )
-    members = sparse.csr_matrix(
-        (topics["weight"].to_numpy(), (codes(topics["topic_id"], named), past.item_codes(topics["item_id"]))),
-        shape=(len(named), len(past.items)),
-    )
-    sources: dict[str, Recommender] = {
-        "declared": Declared(weights, members).fit(history),
-        "popularity": Popularity(window).fit(history),
-    }
-    slots = blend(sources, DECLARED_WEIGHTS, history, codes(pa.array(keys, pa.string()), users), eligible, n, barred=kept)
-    return users.take(pa.array(slots.user)), slots
+    at = codes(topics["topic_id"], named), past.item_codes(topics["item_id"])
+    members = sparse.csr_matrix((topics["weight"].to_numpy(), at), shape=(len(named), len(past.items)))
+    popular = Popularity(window).fit(history)
+    sources: dict[str, Recommender] = {"declared": Declared(weights, members).fit(history), "popularity": popular}
+    blend = Blend.linear(DECLARED_WEIGHTS)
+    muted = barred(users, past, first_topics, stances.muted)
+    region = np.r_[offer.region, np.full(len(new), -1)]
+    known = sparse.vstack([offer.barred, sparse.csr_matrix((len(new), history.n_items), dtype=offer.barred.dtype)])
+    wide = replace(offer, barred=(known + muted).tocsr(), region=region)
+    slots, _ = Lists(sources, blend, np.zeros(len(users), np.int64), wide.to).best(codes(pa.array(keys, pa.string()), users), n)
+    return users.take(pa.array(slots.user)), slots, popular.in_window > 0

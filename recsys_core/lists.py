@@ -1,192 +1,343 @@
-"""A night's lists as rows: for_you for every active user, popular ones for users nobody knows."""
+"""A night's lists as rows: what each user is shown, by variant, and popular and rising items for users nobody knows."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from scipy import sparse
 
 from recsys_core import cold_lists, explain
 from recsys_core.declared import Stances
 from recsys_core.events import type_weights
-from recsys_core.lake import digest
-from recsys_core.rank import DIGITS, Slots, blend, choose_weights, normalise, top_n
-from recsys_core.recommenders.base import Ints, Recommender
-from recsys_core.recommenders.content import Content
-from recsys_core.recommenders.history import History, usual
+from recsys_core.explain import Proposal, Reasons
+from recsys_core.lake import canonical_json, digest
+from recsys_core.rank import Slots, normalise
+from recsys_core.ranking import named
+from recsys_core.ranking.blender import Blend, segments
+from recsys_core.ranking.exploration import Proposed, members
+from recsys_core.ranking.offer import Offer
+from recsys_core.ranking.personal import Exploration, Lists, Order
+from recsys_core.ranking.policy import ListRules, consumed, in_region
+from recsys_core.recommenders.base import Interactions, Ints, Recommender
+from recsys_core.recommenders.history import History, codes, usual
 from recsys_core.recommenders.popularity import Popularity
-from recsys_core.recommenders.transitions import Transitions
 from recsys_core.tables import TABLES
 
 UNKNOWN_USER = "*"
 VARIANT = "default"
-# Blends to choose from, the first one until there is a week to choose by: how far popularity leads differs greatly between shops.
-CANDIDATES = tuple(
-    dict(zip(("transitions", "content", "popularity"), weights, strict=True))
-    for weights in (
-        (1.0, 0.3, 0.3),
-        (1.0, 0.3, 0.1),
-        (1.0, 0.0, 0.1),
-        (1.0, 0.0, 0.3),
-        (1.0, 0.3, 1.0),
-        (1.0, 1.0, 0.3),
-        (1.0, 0.3, 3.0),
-        (0.3, 1.0, 0.3),
-        (0.3, 0.1, 10.0),
-    )
-)
-# Users with fewer events are known by what they turned to rather than by what others did after it: texts count for them at least so much.
-FEW_EVENTS, FEW_EVENTS_CONTENT = 10, 0.3
+EXPLORATION = "expansion"  # source of slots that explore
 MAX_REGIONS = 20
 LIST_LANGUAGES = ("en", "zh")  # always there, whoever came so far
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides a list beside the data.
+    """All that decides a list beside the data and the blend.
 
-    Size, who gets one, the popularity window, the nights that choose the blend, and the weights of event types behind the history.
+    Size, who gets one, the popularity window, the weights of event types behind the history, and the site's rules.
     """
 
     list_size: int = 20
     active_nights: int = 90
     popularity_nights: int = 14
-    validation_nights: int = 7
     event_weights: Mapping[str, float] = field(default_factory=type_weights)
+    rules: ListRules = field(default_factory=ListRules)
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
+        for name, value in vars(self).items():
             if isinstance(value, int) and value < 1:
                 raise RuntimeError(f"{name} is {value}, but must be at least 1")
 
-    def sources(self) -> dict[str, Recommender]:
-        """The recommenders of the blend, not fitted yet."""
-        return {"transitions": Transitions(), "content": Content(), "popularity": Popularity(window=self.popularity_nights)}
-
-    def version(self, weights: dict[str, float]) -> str:
-        """Name of a blend: a function of its weights and parameters, the recommenders' own included."""
-        parameters = {name: vars(source) for name, source in self.sources().items()}
-        return f"lists-{digest([asdict(self), weights, parameters, FEW_EVENTS, FEW_EVENTS_CONTENT, cold_lists.DECLARED_WEIGHTS])[:8]}"
+    def version(self, blend: Blend, sources: Mapping[str, Recommender]) -> str:
+        """Name of lists by a blend that no training registered: a function of all that decides them, the sources' parameters included."""
+        parameters = {name: source.parameters for name, source in sources.items()}
+        return f"lists-{digest([asdict(self), asdict(blend), parameters, cold_lists.DECLARED_WEIGHTS])[:8]}"
 
 
-def make(
-    past: History,
-    catalogue: pa.Table,
-    vectors: NDArray[np.float32],
-    sessions: pa.Table,
-    topics: pa.Table,
-    recipe: Recipe,
-    ds: dt.date,
-    run_id: str,
-    contexts: pa.Table,
-    stances: Stances,
-    hidden: Collection[int] = (),
-) -> pa.Table:
-    """Rows of user_topn for the night `ds`.
+@dataclass(frozen=True)
+class Variant:
+    """One way of making lists: `version` is the model version of its rows, `changes` other values of fields of a Recipe or its rules."""
 
-    past       everything up to the night; users with an event in the last `active_nights` nights get the list for_you
-    catalogue  item_id, title, deleted; what is deleted is not listed
-    vectors    by item code, zero rows without a text
-    sessions   user_key, lang, region: which popularity a user is shown
-    topics     item_id, topic_id, weight, rank (may be empty: topic_id is then null)
+    name: str
+    blend: Blend
+    version: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    def of(self, recipe: Recipe) -> Recipe:
+        """The recipe with the changes; RuntimeError when they do not go together with the rules of the site."""
+        own = {k: v for k, v in self.changes.items() if k in vars(recipe)}
+        rules = replace(recipe.rules, **{k: v for k, v in self.changes.items() if k not in own})
+        if rules.diversity + rules.calibration > 1:
+            shares = f"diversity {rules.diversity:g} and calibration {rules.calibration:g}"
+            raise RuntimeError(f"variant {self.name}: with the site's rules it has {shares}, more than 1 together: lower one of them")
+        return replace(recipe, rules=rules, **own)
+
+
+@dataclass(frozen=True)
+class Shop:
+    """What is known on the night `ds`.
+
+    past       everything up to the night, with languages as groups and the vectors of items
+    languages  those that the groups stand for
+    catalogue  columns of item; tree the table category
+    sessions   user_key, region
+    topics     item_id, topic_id, weight, rank (may be empty: topic_id of slots is then null)
     contexts   ds, user_key, item_id, daypart: the part of the day in which an item was met
+    interests  user_key, topic_id, share over ninety days
+    expansion  rows of user_interest_expansion
+    labels     topic_id → its names in English and Chinese
     stances    who declared an interest gets for_you without any event, too; items of a muted topic are not listed for who muted it
     hidden     topics whose items are listed for nobody
     """
-    languages, group = usual(sessions, "lang", past.users)
-    history = replace(past.interactions, group=group, vectors=vectors)
-    eligible = np.zeros(history.n_items, bool)
-    eligible[past.item_codes(catalogue.filter(pc.invert(catalogue.column("deleted"))).column("item_id"))] = True
-    first = topics.filter(pc.equal(topics["rank"], 1))
-    shunned = first.filter(pc.is_in(first["topic_id"], pa.array(sorted(hidden), pa.int64())))
-    eligible[np.setdiff1d(past.item_codes(shunned["item_id"]), [-1])] = False
-    weights = choose_weights(recipe.sources(), CANDIDATES, history, eligible, recipe.validation_nights)
-    sources = {name: source.fit(history) for name, source in recipe.sources().items()}
-    active = np.unique(history.user[history.age < recipe.active_nights])
-    n_events = np.bincount(history.user, past.n_events, history.n_users)
-    barred = cold_lists.barred(past.users, past, first, stances.muted)
-    parts = []
-    for few in (False, True):
-        own = weights | ({"content": max(weights["content"], FEW_EVENTS_CONTENT)} if few else {})
-        users = active[(n_events[active] < FEW_EVENTS) == few]
-        slots = blend(sources, own, history, users, eligible, recipe.list_size, barred=barred)
-        parts.append((past.users.take(pa.array(slots.user)), pa.repeat("for_you", len(slots.user)), slots, list(sources)))
-    known = past.users.take(pa.array(active)).to_pylist()
-    window, size = recipe.popularity_nights, recipe.list_size
-    keys, slots = cold_lists.declared_slots(past, vectors, topics, stances.prior, known, eligible, stances.muted, window, size)
-    parts.append((keys, pa.repeat("for_you", len(keys)), slots, list(cold_lists.DECLARED_WEIGHTS)))
 
-    popular = Popularity(window=recipe.popularity_nights).fit(history)
-    named = {"popular": popular.by_group[-1]}
+    ds: dt.date
+    past: History
+    languages: list[str]
+    catalogue: pa.Table
+    tree: pa.Table
+    sessions: pa.Table
+    topics: pa.Table
+    contexts: pa.Table
+    interests: pa.Table
+    expansion: pa.Table
+    labels: Mapping[int, tuple[str, str]]
+    stances: Stances
+    hidden: Collection[int] = ()
+
+    @property
+    def history(self) -> Interactions:
+        """The interactions."""
+        return self.past.interactions
+
+    @cached_property
+    def first_topics(self) -> pa.Table:
+        """item_id and topic_id of the strongest topic of each item."""
+        return self.topics.filter(pc.equal(self.topics["rank"], 1)).select(["item_id", "topic_id"])
+
+    @cached_property
+    def topic_ids(self) -> pa.Array:
+        """Topics of items, ascending: columns of what is by topic."""
+        return pa.array(sorted(set(self.topics["topic_id"].to_pylist())), pa.int64())
+
+    @cached_property
+    def regions(self) -> tuple[list[str], Ints]:
+        """Regions of users, and each user's."""
+        return usual(self.sessions, "region", self.past.users)
+
+    def offer(self, rules: ListRules) -> Offer:
+        """What may be shown to whom."""
+        eligible = rules.eligible(self.catalogue, self.tree, self.past.items, self.ds)
+        shunned = self.first_topics.filter(pc.is_in(self.first_topics["topic_id"], pa.array(sorted(self.hidden), pa.int64())))
+        eligible[np.setdiff1d(self.past.item_codes(shunned["item_id"]), [-1])] = False
+        met = consumed(self.history, rules.cool_down(self.catalogue, self.tree, self.past.items))
+        muted = cold_lists.barred(self.past.users, self.past, self.first_topics, self.stances.muted)
+        names, region = self.regions
+        return Offer(eligible, (met + muted).tocsr(), region, in_region(self.catalogue, self.past.items, names))
+
+    def order(self, rules: ListRules) -> Order:
+        """What puts lists in order."""
+        vectors, k = self.history.vectors, max(len(self.topic_ids), 1)
+        assert vectors is not None, "a shop has vectors, zeros without texts"
+        at = codes(self.topics["topic_id"], self.topic_ids), self.past.item_codes(self.topics["item_id"])
+        of_items = sparse.csr_matrix((self.topics["weight"].to_numpy(), (at[1], at[0])), shape=(self.history.n_items, k))
+        user, topic = self.past.user_codes(self.interests["user_key"]), codes(self.interests["topic_id"], self.topic_ids)
+        known = (user >= 0) & (topic >= 0)
+        shares = self.interests["share"].to_numpy()[known]
+        target = sparse.csr_matrix((shares, (user[known], topic[known])), shape=(self.history.n_users, k))
+        return Order(vectors, of_items, target, rules.diversity, rules.calibration)
+
+    def exploration(self, popularity: NDArray[np.float64], slots: int) -> Exploration:
+        """What slots of lists may explore: `slots` of each."""
+        first = np.full(self.history.n_items, -1, np.int64)
+        first[self.past.item_codes(self.first_topics["item_id"])] = codes(self.first_topics["topic_id"], self.topic_ids)
+        proposed = Proposed.of(self.expansion, self.past.users, self.topic_ids)
+        return Exploration(proposed, members(first, len(self.topic_ids), popularity), slots)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Slots of one kind, on their way to rows: `keys` and `names` are the user and the list of each."""
+
+    keys: pa.Array
+    names: pa.Array
+    slots: Slots
+    sources: Sequence[str]
+    reasons: Reasons
+    variant: pa.Array
+    version: pa.Array
+
+
+def make(shop: Shop, recipe: Recipe, sources: Mapping[str, Recommender], variants: Sequence[Variant], arm: Ints, run_id: str) -> pa.Table:
+    """Rows of user_topn for the night.
+
+    sources   recommenders that have met the history; 'popularity' is among them or made
+    variants  ways of making lists
+    arm       the place of each user's among them: of the past's users, then of `newcomers`
+    """
+    active = np.unique(shop.history.user[shop.history.age < recipe.active_nights])
+    popular = Popularity(window=recipe.popularity_nights).fit(shop.history)
+    proposals = _proposals(shop)
+    parts: list[Part] = []
+    for number, variant in enumerate(variants):
+        own = variant.of(recipe)
+        parts += _personal(shop, own, sources, variant, active[arm[active] == number], popular)
+    parts += _declared(shop, recipe, variants, arm[shop.history.n_users :])
+    parts += _for_unknown(shop, recipe, popular, variants[0].version)
+    compared = named.compared_nights(shop.history)
+    rows = [_rows(shop, part, recipe.popularity_nights, proposals, compared) for part in parts]
+    made = pa.concat_tables(rows)
+    return (
+        made.append_column("run_id", pa.repeat(run_id, made.num_rows))
+        .select(TABLES["user_topn"].names)
+        .cast(TABLES["user_topn"].arrow_schema())
+    )
+
+
+def newcomers(shop: Shop, active_nights: int) -> list[str]:
+    """Users who declared interests and did nothing lately, in the order of keys."""
+    active = shop.past.users.take(pa.array(np.unique(shop.history.user[shop.history.age < active_nights])))
+    return sorted(set(shop.stances.prior["user_key"].to_pylist()) - set(active.to_pylist()))
+
+
+def _personal(
+    shop: Shop, recipe: Recipe, sources: Mapping[str, Recommender], variant: Variant, users: Ints, popular: Popularity
+) -> Iterator[Part]:
+    """for_you, because_you_liked and new_for_you of some users."""
+    history, rules = shop.history, recipe.rules
+    if "popularity" in sources and sources["popularity"].parameters != popular.parameters:
+        popular = Popularity(window=recipe.popularity_nights).fit(history)
+    own = {name: popular if name == "popularity" else sources[name] for name in variant.blend.sources}
+    names = [*own, EXPLORATION]
+    offer = shop.offer(rules)
+    segment = segments(np.bincount(history.user, shop.past.n_events, history.n_users))
+    lists = Lists(own, variant.blend, segment, offer.to)
+    lately = popular.in_window > 0
+
+    def part(list_name: str, slots: Slots, reasons: Reasons, of: Sequence[str]) -> Part:
+        n = len(slots.user)
+        labels = (pa.repeat(list_name, n), pa.repeat(variant.name, n), pa.repeat(variant.version, n))
+        return Part(shop.past.users.take(pa.array(slots.user)), labels[0], slots, of, reasons, *labels[1:])
+
+    explored = shop.exploration(popular.by_group[-1], rules.exploration_slots) if rules.exploration_slots else None
+    slots, why = lists.best(users, recipe.list_size, None, shop.order(rules), explored)
+    reasons = _reasons(shop, own, slots, lately)
+    yield part("for_you", slots, reasons.but(why >= 0, "explore", why[why >= 0]), names)
+
+    if rules.because_you_liked:
+        leading = {name: source for name, source in own.items() if name != "popularity"}
+        weights = variant.blend.shares("many")
+        found = named.because_you_liked(leading, weights, history, shop.past.liked, users, offer.to, rules.because_you_liked)
+        yield part("because_you_liked", *found, list(leading))
+    if rules.new_for_you:
+        since = named.since(shop.catalogue, shop.past.items)
+
+        def best(whom: Ints, among: NDArray[np.bool_]) -> Slots:
+            return lists.best(whom, rules.new_for_you, among)[0]
+
+        found = named.new_for_you(best, history, users, offer.eligible, since, shop.ds, rules.new_nights)
+        yield part("new_for_you", *found, names)
+
+
+def _reasons(shop: Shop, sources: Mapping[str, Recommender], slots: Slots, lately: NDArray[np.bool_]) -> Reasons:
+    names = [*sources, EXPLORATION]
+    source = np.where(slots.source < len(sources), slots.source, list(sources).index("popularity") if "popularity" in sources else 0)
+    found = Reasons.of_sources(names[:-1], source, slots.evidence, lately[slots.item])
+    return found.but_repeats(slots.user, slots.item, shop.history, shop.ds)
+
+
+def _declared(shop: Shop, recipe: Recipe, variants: Sequence[Variant], arm: Ints) -> Iterator[Part]:
+    """for_you of users who only declared what they like."""
+    keys = newcomers(shop, recipe.active_nights)
+    offer = shop.offer(recipe.rules)
+    who, slots, lately = cold_lists.declared_slots(
+        shop.past, shop.topics, shop.stances, keys, offer, shop.first_topics, recipe.popularity_nights, recipe.list_size
+    )
+    sources = list(cold_lists.DECLARED_WEIGHTS)
+    reasons = Reasons.of_sources(sources, slots.source, slots.evidence, lately[slots.item])
+    place = pa.array(arm[codes(who, pa.array(keys, pa.string()))])
+    labels = [pa.array([getattr(v, what) for v in variants], pa.string()).take(place) for what in ("name", "version")]
+    yield Part(who, pa.repeat("for_you", len(who)), slots, sources, reasons, *labels)
+
+
+def _for_unknown(shop: Shop, recipe: Recipe, popular: Popularity, version: str) -> Iterator[Part]:
+    """Popular and rising items for users nobody knows."""
+    history, languages, window = shop.history, shop.languages, recipe.popularity_nights
+    offer = shop.offer(recipe.rules)
+    open_to = {"": offer.to_unknown()}
+    scores = {"popular": popular.by_group[-1]}
     for lang in sorted({*LIST_LANGUAGES, *languages}):
         known = lang in languages and languages.index(lang) < len(popular.by_group) - 1
-        named[f"popular_{lang}"] = popular.by_group[languages.index(lang) if known else -1]
-    named |= {f"popular_daypart_{part}": scores for part, scores in cold_lists.by_daypart(past, contexts, window, ds).items()}
-    regions, region = usual(sessions, "region", past.users)
+        scores[f"popular_{lang}"] = popular.by_group[languages.index(lang) if known else -1]
+    scores |= {f"popular_daypart_{part}": s for part, s in cold_lists.by_daypart(shop.past, shop.contexts, window, shop.ds).items()}
+    regions, region = shop.regions
     if 0 < len(regions) <= MAX_REGIONS:
-        by_region = Popularity(window=recipe.popularity_nights).fit(replace(history, group=region)).by_group
-        named |= {f"popular_region_{r}": by_region[i] for i, r in enumerate(regions) if i < len(by_region) - 1}
-    parts.append((*_popular(named, eligible, recipe.list_size), ["popularity"]))
-
-    # A slot says it is popular only when somebody chose its item within the window.
-    tables = [_rows(keys, names, s, of, popular.in_window, past, catalogue, first, recipe, ds) for keys, names, s, of in parts]
-    made = pa.concat_tables(tables)
-    made = made.append_column("model_version", pa.repeat(recipe.version(weights), made.num_rows)).append_column(
-        "run_id", pa.repeat(run_id, made.num_rows)
-    )
-    return made.cast(TABLES["user_topn"].arrow_schema())
-
-
-def _popular(named: dict[str, np.ndarray], eligible: NDArray[np.bool_], n: int) -> tuple[pa.Array, pa.Array, Slots]:
-    allowed = np.broadcast_to(eligible, (len(named), len(eligible)))
-    scores = normalise(np.stack(list(named.values())), allowed)
-    chosen = top_n(scores, allowed, n)
-    row, place = np.nonzero(chosen >= 0)
-    item = chosen[row, place]
-    slots = Slots(row, place + 1, item, np.round(scores[row, item], DIGITS), np.zeros(len(row), np.int64), np.full(len(row), -1, np.int64))
-    return pa.repeat(UNKNOWN_USER, len(row)), pa.array(list(named), pa.string()).take(pa.array(row)), slots
+        by_region = Popularity(window=window).fit(replace(history, group=region)).by_group
+        for place, name in enumerate(regions[: len(by_region) - 1]):
+            scores[f"popular_region_{name}"] = by_region[place]
+            open_to[f"popular_region_{name}"] = offer.eligible & offer.open_to[place]
+    allowed = np.stack([open_to.get(name, open_to[""]) for name in scores])
+    slots = cold_lists.popular_slots(normalise(np.stack(list(scores.values())), allowed), allowed, recipe.list_size)
+    reasons = Reasons.of_sources(["popularity"], slots.source, slots.evidence, popular.in_window[slots.item] > 0)
+    parts = [([*scores], slots, reasons, "popularity")]
+    if recipe.rules.trending:
+        parts.append((*named.trending(history, languages, open_to[""], recipe.rules.trending), "trending"))
+    for names, found, why, source in parts:
+        n = len(found.user)
+        lists = pa.array(names, pa.string()).take(pa.array(found.user))
+        yield Part(pa.repeat(UNKNOWN_USER, n), lists, found, [source], why, pa.repeat(VARIANT, n), pa.repeat(version, n))
 
 
-def _rows(
-    keys: pa.Array,
-    list_names: pa.Array,
-    slots: Slots,
-    sources: list[str],
-    in_window: Ints,
-    past: History,
-    catalogue: pa.Table,
-    first_topics: pa.Table,
-    recipe: Recipe,
-    ds: dt.date,
-) -> pa.Table:
-    n = len(slots.item)
-    reason = np.array([explain.CODES.index(explain.REASON_OF_SOURCE[name]) for name in sources])[slots.source]
-    reason[(reason == explain.CODES.index("popular")) & (in_window[slots.item] == 0)] = explain.CODES.index(explain.CATALOGUE)
+def _proposals(shop: Shop) -> list[Proposal]:
+    """What each row of the expansion proposes, in words."""
+    nameless = ("", "")
+    rows = (shop.expansion[c].to_pylist() for c in ("topic_id", "via_topic_id", "method"))
+    return [Proposal(shop.labels.get(t, nameless), shop.labels.get(via, nameless), method) for t, via, method in zip(*rows, strict=True)]
+
+
+def _rows(shop: Shop, part: Part, popularity_nights: int, proposals: Sequence[Proposal], compared: int) -> pa.Table:
+    slots, past, n = part.slots, shop.past, len(part.slots.item)
     titles = past.items.to_pylist()  # an item without a title goes by its id
-    for code, title in zip(past.item_codes(catalogue.column("item_id")).tolist(), catalogue.column("title").to_pylist(), strict=True):
+    catalogue = shop.catalogue
+    for code, title in zip(past.item_codes(catalogue["item_id"]).tolist(), catalogue["title"].to_pylist(), strict=True):
         titles[code] = title or titles[code]
-    english, chinese = explain.reason_texts(reason, slots.evidence, titles, recipe.popularity_nights)
-    at = pc.index_in(past.items.take(pa.array(slots.item)), value_set=first_topics["item_id"].combine_chunks())
+    reasons = part.reasons
+    english, chinese = explain.reason_texts(reasons.code, reasons.about, titles, popularity_nights, reasons.before, proposals, compared)
+    items = past.items.take(pa.array(slots.item))
+    first = shop.first_topics
+    at = pc.index_in(items, value_set=first["item_id"].combine_chunks())
+    explored = reasons.code == explain.CODES.index("explore")
+    evidence = np.where(explored, -1, slots.evidence)
     rows = {
-        "ds": pa.repeat(pa.scalar(ds, pa.date32()), n),
-        "user_key": keys,
-        "list_name": list_names,
-        "variant": pa.repeat(VARIANT, n),
+        "ds": pa.repeat(pa.scalar(shop.ds, pa.date32()), n),
+        "user_key": part.keys,
+        "list_name": part.names,
+        "variant": part.variant,
         "rank": slots.rank,
-        "item_id": past.items.take(pa.array(slots.item)),
+        "item_id": items,
         "score": slots.score,
-        "source": pa.array(sources, pa.string()).take(pa.array(slots.source)),
-        "topic_id": first_topics["topic_id"].combine_chunks().take(at),
-        "exploration": pa.repeat(False, n),
-        "reason_code": pa.array(explain.CODES).take(pa.array(reason)),
+        "source": pa.array([*part.sources], pa.string()).take(pa.array(slots.source)),
+        "topic_id": first["topic_id"].combine_chunks().take(at),
+        "exploration": explored,
+        "reason_code": pa.array(explain.CODES).take(pa.array(reasons.code)),
         "reason_text_en": english,
         "reason_text_zh": chinese,
-        "evidence_item_id": past.items.take(pa.array(slots.evidence, mask=slots.evidence < 0)),
-        "contributions": pa.repeat("{}", n),
+        "evidence_item_id": past.items.take(pa.array(evidence, mask=evidence < 0)),
+        "contributions": _contributions(slots, part.sources),
+        "model_version": part.version,
     }
     return pa.table(rows)
+
+
+def _contributions(slots: Slots, sources: Sequence[str]) -> pa.Array:
+    """What each source adds to the score of each slot, as JSON; sources that add nothing are left out."""
+    return pa.array(
+        [canonical_json({name: v for name, v in zip(sources, row, strict=False) if v}) for row in slots.parts.tolist()], pa.string()
+    )

@@ -1,4 +1,4 @@
-"""What became of all that was delivered for a night, and whether that is good enough to publish."""
+"""What became of all that was delivered for a night, and whether that and the lists are good enough to publish."""
 
 from __future__ import annotations
 
@@ -147,11 +147,18 @@ class _Checks:
         self.rows.append(row | {"observed": float(observed), "threshold": threshold, "passed": passed})
 
 
-def quality_rows(run_id: str, tonight: Night, history: Sequence[Night], block_on_history: bool = False) -> pa.Table:
-    """Rows of quality_result: the checks of what was delivered for a night.
+def quality_rows(
+    run_id: str,
+    tonight: Night,
+    history: Sequence[Night],
+    block_on_history: bool = False,
+    lists: Mapping[str, tuple[str, int]] | None = None,
+) -> pa.Table:
+    """Rows of quality_result: the checks of what was delivered for a night, and of its lists.
 
     history           the nights COMPARED_NIGHTS before, those of them that landed
     block_on_history  whether volume and null shares block a night of MIN_OBJECTS_TO_BLOCK objects, instead of warning
+    lists             check → (severity, how many slots or lists fail it); none of them may
     """
     checks = _Checks(tonight.ds, run_id)
     _balance(checks, tonight)
@@ -168,6 +175,8 @@ def quality_rows(run_id: str, tonight: Night, history: Sequence[Night], block_on
             # A code of the source's own is a repair: it stands in a line that was accepted.
             verdict = RULES.get(code, ("repaired",))[0]
             checks.add(table, f"{'repaired' if verdict == 'repaired' else 'rejected'}:{code}", "warn", n)
+    for name, (severity, n) in (lists or {}).items():
+        checks.add("user_topn", name, severity, n, 0.0)
     return pa.Table.from_pylist(checks.rows, schema=TABLES["quality_result"].arrow_schema())
 
 

@@ -1,16 +1,14 @@
-"""Lists: sources are united, normalised, blended with weights that last week chose, freed of what was seen, cut, and filled."""
+"""What all lists share: scores that are comparable, the best in a total order, slots."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
-from recsys_core.metrics import hits, ranking_metrics
-from recsys_core.recommenders.base import Floats, Interactions, Ints, Recommender
+from recsys_core.recommenders.base import Floats, Ints, Recommender
 
 BLOCK = 512  # users scored at once; fixed, so that products are summed in the same order in every run
 DIGITS = 6
@@ -25,6 +23,7 @@ class Slots:
     score                        blended score, 6 decimals
     source                       index of the source that adds most to the score
     evidence                     item of the user's history behind it, −1 = none
+    parts                        what each source adds to the score, shape (slots, sources)
     """
 
     user: Ints
@@ -33,6 +32,7 @@ class Slots:
     score: Floats
     source: Ints
     evidence: Ints
+    parts: Floats
 
 
 def normalise(scores: Floats, allowed: NDArray[np.bool_]) -> Floats:
@@ -64,104 +64,14 @@ def top_n(scores: Floats, allowed: NDArray[np.bool_], n: int) -> Ints:
     return np.pad(best, ((0, 0), (0, n - n_best)), constant_values=-1)
 
 
-def blend(
-    sources: Mapping[str, Recommender],
-    weights: Mapping[str, float],
-    history: Interactions,
-    users: Ints,
-    eligible: NDArray[np.bool_],
-    n: int,
-    allow_seen: bool = False,
-    barred: sparse.csr_matrix | None = None,
-) -> Slots:
-    """The n best eligible items of each user by Σ weight × normalised score.
+def ranked(source: Recommender, users: Ints, allowed: Callable[[Ints], NDArray[np.bool_]], n: int) -> Ints:
+    """One source's lists as a matrix (len(users), n) of item codes, −1 where nothing is left; `allowed` gives what may be shown to users.
 
-    `sources` are fitted, `eligible` has shape (n_items,). What a user ever met is left out before the cut, as is what is non-zero for them
-    in `barred` (n_users, n_items).
-    Every list is full, or holds all that is eligible and unseen: items that no source knows come last, by item id, under the source
-    'popularity' (the last one when there is none of that name). Users keep the order given.
+    What the source has no opinion of comes last, by code.
     """
-    names, seen = list(sources), None if allow_seen else history.seen()
-    if barred is not None:
-        seen = barred if seen is None else seen + barred
-    fallback = names.index("popularity") if "popularity" in names else len(names) - 1
-    parts = []
+    parts = [np.empty((0, n), np.int64)]
     for first in range(0, len(users), BLOCK):
         block = users[first : first + BLOCK]
-        allowed = _allowed(block, eligible, seen)
-        shares = [weights[name] * normalise(sources[name].scores(block), allowed) for name in names]
-        total = np.sum(shares, axis=0)
-        chosen = top_n(total, allowed, n)
-        row, place = np.nonzero(chosen >= 0)
-        item = chosen[row, place]
-        share = np.stack([s[row, item] for s in shares])
-        source = np.where(share.max(axis=0) > 0, share.argmax(axis=0), fallback)
-        evidence = np.full(len(row), -1, np.int64)
-        for number, name in enumerate(names):
-            mine = source == number
-            evidence[mine] = sources[name].evidence(block[row[mine]], item[mine])
-        parts.append((block[row], place + 1, item, np.round(total[row, item], DIGITS), source, evidence))
-    if not parts:
-        none = np.empty(0, np.int64)
-        return Slots(none, none, none, np.empty(0), none, none)
-    return Slots(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
-def _allowed(users: Ints, eligible: NDArray[np.bool_], seen: sparse.csr_matrix | None) -> NDArray[np.bool_]:
-    allowed = np.broadcast_to(eligible, (len(users), len(eligible))).copy()
-    if seen is not None:
-        met = seen[users]
-        allowed[np.repeat(np.arange(len(users)), np.diff(met.indptr)), met.indices] = False
-    return allowed
-
-
-def choose_weights(
-    sources: Mapping[str, Recommender],
-    candidates: Sequence[Mapping[str, float]],
-    history: Interactions,
-    eligible: NDArray[np.bool_],
-    nights: int,
-    n: int = 10,
-    max_users: int = 500,
-    min_users: int = 50,
-) -> dict[str, float]:
-    """The candidate whose lists of `nights` nights ago best met what came since: NDCG at n, the mean over users, ties to the first.
-
-    `sources` (not fitted) learn from what is older than `nights`; relevant is what known users turned to since and never met before.
-    At most `max_users` users are asked, evenly over the order of keys. With fewer than `min_users` the first candidate stands.
-    """
-    before, since = (
-        history.take(history.age >= nights),
-        history.take((history.age < nights) & (history.weight > 0) & eligible[history.item]),
-    )
-    before = replace(before, age=before.age - nights)
-    met, width = before.user * history.n_items + before.item, history.n_items
-    fresh = np.setdiff1d(since.user * width + since.item, met)
-    fresh = fresh[np.isin(fresh // width, before.user)]
-    users = np.unique(fresh // width)
-    users = users[:: max(1, -(-len(users) // max_users))]
-    if len(users) < min_users:
-        return dict(candidates[0])
-    fitted = {name: source.fit(before) for name, source in sources.items()}
-    seen, gain = before.seen(), np.zeros(len(candidates))
-    for first in range(0, len(users), BLOCK):
-        block = users[first : first + BLOCK]
-        allowed = _allowed(block, eligible, seen)
-        shares = {name: normalise(source.scores(block), allowed) for name, source in fitted.items()}
-        wanted = fresh[np.isin(fresh // width, block)]
-        row = np.searchsorted(block, wanted // width)
-        n_relevant = np.bincount(row, minlength=len(block))
-        for number, weights in enumerate(candidates):
-            total = np.sum([weights[name] * share for name, share in shares.items()], axis=0)
-            found = ranking_metrics(hits(top_n(total, allowed, n), row, wanted % width), n_relevant, n)
-            gain[number] += found["ndcg"].sum()
-    return dict(candidates[int(np.round(gain / len(users), DIGITS).argmax())])
-
-
-def ranked(source: Recommender, history: Interactions, users: Ints, eligible: NDArray[np.bool_], n: int) -> Ints:
-    """One source's lists as a matrix (len(users), n) of item codes, −1 where there is no further eligible unseen item."""
-    slots = blend({"only": source}, {"only": 1.0}, history, users, eligible, n)
-    place = {int(u): i for i, u in enumerate(users)}
-    lists = np.full((len(users), n), -1, np.int64)
-    lists[np.fromiter((place[int(u)] for u in slots.user), np.int64, len(slots.user)), slots.rank - 1] = slots.item
-    return lists
+        may = allowed(block)
+        parts.append(top_n(normalise(source.scores(block), may), may, n))
+    return np.concatenate(parts)

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from scipy import sparse
 
 from recsys_core import explain
 from recsys_core.declared import Stances
 from recsys_core.events import type_weights
 from recsys_core.lake import checksum, conform
-from recsys_core.lists import CANDIDATES, FEW_EVENTS, Recipe, make
-from recsys_core.rank import blend, choose_weights, ranked, top_n
+from recsys_core.lists import VARIANT, Recipe, Shop, Variant, make, newcomers
+from recsys_core.rank import Slots, ranked, top_n
+from recsys_core.ranking.blender import FEW_EVENTS, Blend
+from recsys_core.ranking.offer import Offer
+from recsys_core.ranking.personal import Lists
+from recsys_core.ranking.policy import ListRules
 from recsys_core.recommenders import Interactions, Recommender
 from recsys_core.recommenders.content import Content
 from recsys_core.recommenders.history import History, build, item_vectors, reduce_night, usual
@@ -48,38 +55,52 @@ def walkers(users: int = 80, items: int = 24, seed: int = 0) -> Interactions:
     return Interactions.of(user, item, weight, steps - 1 - step, step, users, items, np.zeros(users, int), vectors)
 
 
-def fitted(history: Interactions) -> dict[str, Transitions | Content | Popularity]:
-    return {"transitions": Transitions().fit(history), "content": Content().fit(history), "popularity": Popularity().fit(history)}
+def fitted(history: Interactions) -> dict[str, Recommender]:
+    return {"content": Content().fit(history), "popularity": Popularity().fit(history), "transitions": Transitions().fit(history)}
 
 
-def test_blend_keeps_away_what_was_met_and_what_is_gone() -> None:
+def mixed(**weights: float) -> Blend:
+    return Blend.linear({name: weights.get(name, 0.0) for name in ("content", "popularity", "transitions")})
+
+
+USUAL = mixed(transitions=1.0, content=0.3, popularity=0.3)
+
+
+def best(history: Interactions, n: int, blend: Blend = USUAL, eligible: np.ndarray | None = None, barred: Any = None) -> Slots:
+    """Lists of all users, of what they have not met."""
+    offer = Offer.everywhere(np.ones(history.n_items, bool) if eligible is None else eligible, history.seen() if barred is None else barred)
+    users = np.arange(history.n_users)
+    return Lists(fitted(history), blend, np.zeros(history.n_users, np.int64), offer.to).best(users, n)[0]
+
+
+def test_lists_keep_away_what_was_met_and_what_is_gone() -> None:
     history = walkers()
     eligible = np.ones(24, bool)
     eligible[[3, 4]] = False
-    slots = blend(fitted(history), CANDIDATES[0], history, np.arange(80), eligible, 10)
+    slots = best(history, 10, eligible=eligible)
     met = history.seen().toarray()
     assert not met[slots.user, slots.item].any()
     assert eligible[slots.item].all()
     assert np.bincount(slots.user).tolist() == [10] * 80
     pairs = slots.user * 24 + slots.item
     assert len(np.unique(pairs)) == len(pairs)
-    again = blend(fitted(history), CANDIDATES[0], history, np.arange(80), eligible, 10, allow_seen=True)
+    again = best(history, 10, barred=sparse.csr_matrix((80, 24)))
     assert met[again.user, again.item].any()
 
 
 def test_short_catalogue_gives_every_eligible_unseen_item() -> None:
     history = walkers()
-    slots = blend(fitted(history), CANDIDATES[0], history, np.arange(80), np.ones(24, bool), 100)
+    slots = best(history, 100)
     unseen = (history.seen().toarray() == 0).sum(axis=1)
     assert np.bincount(slots.user).tolist() == unseen.tolist()
     assert slots.rank[slots.user == 7].tolist() == list(range(1, unseen[7] + 1))
 
 
-def test_source_and_evidence_belong_to_the_largest_share() -> None:
+def test_source_evidence_and_parts_belong_to_the_score() -> None:
     history = walkers()
     sources = fitted(history)
-    slots = blend(sources, {"transitions": 1.0, "content": 0.0, "popularity": 0.1}, history, np.arange(80), np.ones(24, bool), 24)
-    strength, profile = sources["transitions"].strength.toarray(), sources["transitions"].profile.toarray()  # type: ignore[union-attr]
+    slots = best(history, 24, mixed(transitions=1.0, content=0.0, popularity=0.1))
+    strength, profile = sources["transitions"].strength.toarray(), sources["transitions"].profile.toarray()  # type: ignore[attr-defined]
     names = np.array(list(sources))[slots.source]
     assert set(names) == {"transitions", "popularity"}
     for user, item, name, evidence in zip(slots.user, slots.item, names, slots.evidence, strict=True):
@@ -88,6 +109,9 @@ def test_source_and_evidence_belong_to_the_largest_share() -> None:
             assert profile[user, evidence] > 0
         else:
             assert evidence == -1
+    assert slots.parts.sum(axis=1) == pytest.approx(slots.score, abs=1e-9)
+    known = slots.parts.any(axis=1)
+    assert (slots.parts.max(axis=1) == slots.parts[np.arange(len(slots.item)), slots.source])[known].all()
 
 
 def test_walk_is_continued() -> None:
@@ -97,7 +121,8 @@ def test_walk_is_continued() -> None:
     liked = history.weight[5::6] > 0
 
     def first(source: Transitions) -> float:
-        return float((ranked(source, history, np.arange(80), np.ones(24, bool), 1)[:, 0] == (last + 1) % 24)[liked].mean())
+        unseen = Offer.everywhere(np.ones(24, bool), history.seen()).to
+        return float((ranked(source, np.arange(80), unseen, 1)[:, 0] == (last + 1) % 24)[liked].mean())
 
     assert first(Transitions().fit(history)) > 0.9
     shuffled = replace(history, item=np.random.default_rng(1).permutation(history.item))
@@ -106,39 +131,11 @@ def test_walk_is_continued() -> None:
 
 def test_block_size_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     history = walkers()
-    whole = blend(fitted(history), CANDIDATES[0], history, np.arange(80), np.ones(24, bool), 5)
-    monkeypatch.setattr("recsys_core.rank.BLOCK", 7)
-    parts = blend(fitted(history), CANDIDATES[0], history, np.arange(80), np.ones(24, bool), 5)
-    for name in ("user", "rank", "item", "score", "source", "evidence"):
+    whole = best(history, 5)
+    monkeypatch.setattr("recsys_core.ranking.personal.BLOCK", 7)
+    parts = best(history, 5)
+    for name in ("user", "rank", "item", "score", "source", "evidence", "parts"):
         assert np.array_equal(getattr(whole, name), getattr(parts, name))
-
-
-# -- weights ---------------------------------------------------------------------------------------------------------------------
-ONLY = [{"transitions": 0.0, "popularity": 1.0}, {"transitions": 1.0, "popularity": 0.0}]
-
-
-def choose(history: Interactions, **options: int) -> dict[str, float]:
-    sources: dict[str, Recommender] = {"transitions": Transitions(), "popularity": Popularity()}
-    return choose_weights(sources, ONLY, history, np.ones(history.n_items, bool), **{"nights": 2, "min_users": 10, **options})
-
-
-def test_weights_follow_what_happened() -> None:
-    history = walkers()
-    assert choose(history) == ONLY[1]
-    # the same past, but of late everybody turned to the one item that is popular
-    hit = 24
-    late = history.age < 2
-    fans = np.arange(40)
-    user = np.r_[history.user[~late], fans, np.arange(40, 80)]
-    item = np.r_[history.item[~late], np.full(40, hit), np.full(40, hit)]
-    age = np.r_[history.age[~late], np.full(40, 2), np.full(40, 0)]
-    crowd = Interactions.of(user, item, np.ones(len(user)), age, -age, 80, 25)
-    assert choose(crowd) == ONLY[0]
-
-
-def test_too_few_users_leave_the_first_candidate() -> None:
-    assert choose(walkers(), min_users=1000) == ONLY[0]
-    assert choose(walkers(), nights=100) == ONLY[0]
 
 
 # -- rows ------------------------------------------------------------------------------------------------------------------------
@@ -168,8 +165,15 @@ CATALOGUE = pa.table(
         "item_id": ["a", "b", "c", "d", "e", "f", "g"],
         "title": ["Ant", "Bee", "Cat", "Dog", "Elk", None, "Gnu"],
         "deleted": [False, False, False, False, False, False, True],
+        "category": pa.array([None] * 7, pa.string()),
+        "stock": pa.array([None, 5, None, None, None, None, None], pa.int64()),
+        "regions": pa.array([None] * 7, pa.list_(pa.string())),
+        "available_from_ds": pa.array([None] * 7, pa.date32()),
+        "available_to_ds": pa.array([None] * 7, pa.date32()),
+        "first_ds": pa.array([D - dt.timedelta(days=n) for n in (300, 300, 300, 300, 300, 2, 300)], pa.date32()),
     }
 )
+TREE = pa.table({"category": pa.array([], pa.string()), "parent": pa.array([], pa.string())})
 SESSIONS = pa.table({"user_key": ["u0", "u0", "u0", "u5"], "lang": ["zh", "en", "en", "zh"], "region": ["CN", None, None, "CN"]})
 TOPICS = pa.table({"item_id": ["b", "b", "c"], "topic_id": [7, 8, 9], "weight": [0.6, 0.4, 1.0], "rank": pa.array([1, 2, 1], pa.int16())})
 
@@ -191,19 +195,45 @@ def past(rows: list[dict[str, object]] = ROWS) -> History:
     return build(reduce_night(table(rows)), CATALOGUE["item_id"].to_pylist(), D)
 
 
+# What these tests are not about is off: lists beside for_you, order, exploration.
+PLAIN = ListRules(because_you_liked=0, new_for_you=0, trending=0, diversity=0.0, calibration=0.0, exploration_slots=0)
+INTERESTS = pa.table({"user_key": pa.array([], pa.string()), "topic_id": pa.array([], pa.int64()), "share": pa.array([], pa.float64())})
+
+
+def shop(rows: list[dict[str, object]] = ROWS, **other: Any) -> Shop:
+    history = past(rows)
+    vectors = np.eye(len(history.items), 8, dtype=np.float32)
+    vectors[history.item_codes(pa.array(["c"]))] = vectors[history.item_codes(pa.array(["f"]))]
+    languages, group = usual(SESSIONS, "lang", history.users)
+    history = replace(history, interactions=replace(history.interactions, group=group, vectors=vectors))
+    told = {"contexts": contexts(), "interests": INTERESTS, "stances": said()} | {k: v for k, v in other.items() if v is not None}
+    nothing = TABLES["user_interest_expansion"].arrow_schema().empty_table()
+    return Shop(
+        D,
+        history,
+        languages,
+        **{"catalogue": CATALOGUE, "tree": TREE, "sessions": SESSIONS, "topics": TOPICS, "expansion": nothing, "labels": LABELS} | told,
+    )
+
+
+LABELS = {7: ("bees", "蜂"), 8: ("hives", "蜂箱"), 9: ("cats", "猫")}
+
+
 def lists(
     rows: list[dict[str, object]] = ROWS,
     recipe: Recipe | None = None,
     met: pa.Table | None = None,
     stances: Stances | None = None,
     hidden: tuple[int, ...] = (),
+    blend: Blend | None = None,
+    **other: Any,
 ) -> pa.Table:
-    history = past(rows)
-    vectors = np.eye(len(history.items), 8, dtype=np.float32)
-    vectors[history.item_codes(pa.array(["c"]))] = vectors[history.item_codes(pa.array(["f"]))]
-    told = (SESSIONS, TOPICS, recipe or Recipe(list_size=4), D, "run-1", met or contexts(), stances or said())
-    made = make(history, CATALOGUE, vectors, *told, hidden)
-    return conform(made, TABLES["user_topn"])
+    of = shop(rows, contexts=met, stances=stances, hidden=hidden, **other)
+    recipe = recipe or Recipe(list_size=4, rules=PLAIN)
+    sources = fitted(of.history)
+    variant = Variant(VARIANT, blend or Blend.default([*sources]), "blend-1")
+    arm = np.zeros(len(of.past.users) + len(newcomers(of, recipe.active_nights)), np.int64)
+    return conform(make(of, recipe, sources, [variant], arm, "run-1"), TABLES["user_topn"])
 
 
 def of(made: pa.Table, user: str, list_name: str) -> list[dict[str, object]]:
@@ -331,10 +361,13 @@ def test_same_rows_whatever_their_order() -> None:
 
 
 def test_version_names_recipe_and_weights() -> None:
-    version = Recipe().version(CANDIDATES[0])
-    assert version == Recipe().version(dict(CANDIDATES[0]))
+    sources = fitted(walkers())
+    version = Recipe().version(USUAL, sources)
+    assert version == Recipe().version(USUAL, fitted(walkers(seed=1)))
     assert version.startswith("lists-")
-    assert len({version, Recipe().version(CANDIDATES[1]), Recipe(list_size=10).version(CANDIDATES[0])}) == 3
+    others = [Recipe().version(mixed(transitions=1.0, content=0.3, popularity=0.1), sources), Recipe(list_size=10).version(USUAL, sources)]
+    others += [Recipe(rules=ListRules(diversity=0.5)).version(USUAL, sources)]
+    assert len({version, *others}) == 4
     with pytest.raises(RuntimeError, match="list_size is 0"):
         Recipe(list_size=0)
 
@@ -353,3 +386,87 @@ def test_reason_texts_are_the_templates() -> None:
         "Because of “{title}”: others went on from it to this",
     ]
     assert chinese.to_pylist()[1] == "近7天的热门"
+
+
+# -- what the site decides ---------------------------------------------------------------------------------------------------------
+def test_slots_that_explore_stand_at_their_ranks_with_the_reason_of_the_proposal() -> None:
+    schema, popular = TABLES["user_interest_expansion"].arrow_schema(), mixed(popularity=1.0)
+    recipe = Recipe(list_size=2, rules=replace(PLAIN, exploration_slots=1))
+
+    def explored(topic: int, via: int) -> list[dict[str, object]]:
+        row = {
+            "ds": D,
+            "user_key": "u8",
+            "topic_id": topic,
+            "method": "context",
+            "via_topic_id": via,
+            "score": 0.4,
+            "rank": 1,
+            "reason": "",
+        }
+        made = lists(recipe=recipe, expansion=pa.Table.from_pylist([row | {"reason": ""}], schema), blend=popular)
+        assert not any(r["exploration"] for r in of(made, "u0", "for_you"))  # nothing is proposed to them
+        return of(made, "u8", "for_you")
+
+    first, second = explored(9, 7)
+    assert (first["item_id"], first["exploration"], first["source"]) == ("a", False, "popularity")
+    assert (second["item_id"], second["exploration"], second["rank"], second["source"]) == ("c", True, 2, "expansion")
+    assert (second["reason_code"], second["evidence_item_id"]) == ("explore", None)
+    assert (second["reason_text_en"], second["reason_text_zh"]) == ("New to you: cats – close to bees", "新主题“猫”：与“蜂”相近")
+    # b, the only item of the other topic, is in the list anyway
+    assert [(r["item_id"], r["exploration"]) for r in explored(7, 9)] == [("a", False), ("b", False)]
+
+
+def test_the_rules_of_the_site_decide_what_is_listed() -> None:
+    rules = replace(PLAIN, category={"*": {"repeat": 2}})
+    made = lists(recipe=Recipe(list_size=6, rules=rules))
+    again = {r["item_id"]: r for r in of(made, "u0", "for_you")}
+    assert "a" in again  # two nights ago
+    assert "b" not in again  # last night
+    assert (again["a"]["reason_code"], again["a"]["reason_text_en"]) == (
+        "repeat",
+        f"Back again: you last came across it on {D - dt.timedelta(days=2)}",
+    )
+    assert "b" in items(lists(), "u8")
+    stock = CATALOGUE.set_column(CATALOGUE.column_names.index("stock"), "stock", pa.array([None, 0, *[None] * 5], pa.int64()))
+    assert "b" not in lists(catalogue=stock)["item_id"].to_pylist()
+    region = pa.array([None, ["FR"], *[None] * 5], pa.list_(pa.string()))
+    elsewhere = lists(catalogue=CATALOGUE.set_column(CATALOGUE.column_names.index("regions"), "regions", region))
+    assert "b" not in elsewhere["item_id"].to_pylist()  # nobody is known to be of that region
+
+
+def test_lists_beside_for_you() -> None:
+    rows = [*ROWS, day(3, "x", "c", purchase=1)]
+    made = lists(rows, recipe=Recipe(list_size=3, rules=replace(PLAIN, because_you_liked=2, new_for_you=2)))
+    liked = of(made, "x", "because_you_liked")
+    assert [(r["item_id"], r["evidence_item_id"], r["reason_code"]) for r in liked] == [("f", "c", "because_you_liked")]
+    assert liked[0]["reason_text_en"] == "Because you liked “Cat”"
+    new = of(made, "x", "new_for_you")
+    assert [(r["item_id"], r["reason_code"]) for r in new] == [("f", "new")]
+    assert {r["list_name"] for r in made.to_pylist() if r["user_key"] == "u9"} == {"for_you"}
+
+
+def test_parts_sum_to_the_score() -> None:
+    for row in lists().to_pylist():
+        assert sum(json.loads(row["contributions"]).values()) == pytest.approx(row["score"], abs=2e-6)
+
+
+def test_each_user_has_the_lists_of_their_variant() -> None:
+    of_night = shop(stances=said(("nobody", 9, 1.0)))
+    recipe, sources = Recipe(list_size=4, rules=PLAIN), fitted(of_night.history)
+    users = [*of_night.past.users.to_pylist(), *newcomers(of_night, 90)]
+    assert users[-1] == "nobody"
+    variants = [Variant("as_before", USUAL, "blend-1"), Variant("varied", mixed(popularity=1.0), "blend-2", {"list_size": 2})]
+    arm = np.arange(len(users)) % 2
+    made = make(of_night, recipe, sources, variants, arm, "run-1")
+    for number, user in enumerate(users):
+        if user == "gone":  # not there for long
+            continue
+        mine = made.filter(pc.equal(made["user_key"], user)).to_pylist()
+        wanted = variants[number % 2]
+        assert {(r["variant"], r["model_version"]) for r in mine} == {(wanted.name, wanted.version)}
+        if user != "nobody":
+            assert len(mine) == (2 if wanted.name == "varied" else 4)
+    assert set(made.filter(pc.equal(made["user_key"], "*"))["variant"].to_pylist()) == {VARIANT}
+    with pytest.raises(RuntimeError, match="variant bold: with the site's rules it has diversity 0.7 and calibration 0.5"):
+        Variant("bold", USUAL, "b", {"diversity": 0.7}).of(Recipe(rules=replace(PLAIN, calibration=0.5)))

@@ -1,0 +1,65 @@
+"""What lists are made from, as the nightly lists and the training of their ranker read it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import SparkSession
+
+    from jobs.runner import Night
+    from recsys_core.recommenders.base import Ints
+    from recsys_core.recommenders.history import History
+
+
+@dataclass(frozen=True)
+class Past:
+    """Everything up to a night.
+
+    history    users' languages and items' vectors among the interactions
+    languages  those that the groups of the interactions stand for
+    catalogue  all columns of `item`
+    sessions   user_key, lang, region
+    topics     item_id, topic_id, weight, rank (empty without a topic model)
+    """
+
+    history: History
+    languages: list[str]
+    catalogue: pa.Table
+    sessions: pa.Table
+    topics: pa.Table
+
+
+def read(night: Night) -> Past:
+    """The past of a night, from the tables that its job reads."""
+    from recsys_core.recommenders import history
+
+    catalogue = night.read("item")
+    texts = night.read("item_text", columns=["item_id", "text_hash"])
+    facts = (night.lake.read("user_item_day", [d], history.COLUMNS) for d in night.nights("user_item_day"))
+    past = history.build(history.reduced(facts, night.event_types), catalogue["item_id"].to_pylist(), night.ds)
+    vectors = history.item_vectors(past, texts["item_id"], night.vectors(texts["text_hash"].to_pylist()))
+    topics = night.read("item_topic", columns=["item_id", "topic_id", "weight", "rank"])
+    sessions = night.read("session", columns=["user_key", "lang", "region"])
+    languages, group = history.usual(sessions, "lang", past.users)
+    known = replace(past.interactions, group=group, vectors=vectors)
+    return Past(replace(past, interactions=known), languages, catalogue, sessions, topics)
+
+
+def hidden(past: Past, topics: Collection[int]) -> Ints:
+    """Codes of the items whose first topic is one of `topics`."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    first = pc.and_(pc.equal(past.topics["rank"], 1), pc.is_in(past.topics["topic_id"], pa.array(sorted(topics), pa.int64())))
+    found: Ints = np.setdiff1d(past.history.item_codes(past.topics["item_id"].filter(first)), [-1])
+    return found
+
+
+def cluster(night: Night) -> SparkSession | None:
+    """The session on which recommenders learn that can; None where they learn in this process."""
+    return night.spark if night.settings.recommend_on == "spark" else None

@@ -10,6 +10,11 @@ import pyarrow.compute as pc
 
 if TYPE_CHECKING:
     from jobs.runner import Night
+    from recsys_core.evaluation import Cut
+    from recsys_core.recommenders.history import History
+
+WEEK = 7
+_SHOWN = ["ds", "user_key", "list_name", "variant", "rank", "item_id", "source", "exploration", "model_version"]
 
 
 def evaluate(
@@ -18,39 +23,133 @@ def evaluate(
     seed: Annotated[int, "of the resampling behind the intervals", range(2**31)] = 0,
     popularity_nights: Annotated[int, "nights that count for the popularity baseline", range(1, 366)] = 14,
 ) -> None:
-    """Write eval_metric and topn_outcome of the night.
+    """Write eval_metric, experiment_metric and topn_outcome of the night.
 
-    eval_metric: the newest earlier lists and interests against tonight; what was measured of the night's topics when they were trained, and
-    how far tonight's new item texts are from what they were trained on. topn_outcome: seven nights' lists against tonight.
+    eval_metric: the newest earlier lists and interests against tonight, the lists of seven nights ago against the seven nights since, and
+    ratings; what was measured of the night's topics when they were trained, and how far tonight's new item texts are from what they were
+    trained on. experiment_metric: the arms of the experiments behind these lists. topn_outcome: seven nights' lists against tonight.
     """
     from recsys_core import evaluation
-    from recsys_core.recommenders import history
     from recsys_core.tables import TABLES
 
-    catalogue = night.read("item", columns=["item_id", "deleted"])
-    facts = (night.lake.read("user_item_day", [d], history.COLUMNS) for d in night.nights("user_item_day"))
-    past = history.build(history.reduced(facts, night.event_types), catalogue.column("item_id").to_pylist(), night.ds)
-    earlier = [d for d in night.nights("user_topn") if d < night.ds]
-    shown = night.lake.read("user_topn", earlier)
-    sessions = night.read("session", columns=["user_key", "lang"])
-    rows = []
-    if earlier:
-        last = shown.filter(pc.equal(shown.column("ds"), earlier[-1]))
-        rows += evaluation.list_metrics(past, catalogue, last, earlier[-1], sessions, night.ds, popularity_nights, seed)
+    shown = night.lake.read("user_topn", night.nights("user_topn"), _SHOWN)
+    rows, trials = _list_rows(night, shown, seed, popularity_nights)
     held = [d for d in night.nights("user_interest") if d < night.ds]
+    came = night.read("session", 1, ["user_key"])["user_key"]
     if held and night.topics is not None:
         columns = ["user_key", "topic_id", "horizon", "score", "rank", "model_version"]
         interests = night.lake.read("user_interest", held[-1:], columns)
         rows += evaluation.interest_metrics(interests, night.read("user_topic_day", 1), night.topics.model_version, night.ds, seed)
-        now, came = night.read("user_interest", 1, columns), night.read("session", 1, ["user_key"])["user_key"]
+        now = night.read("user_interest", 1, columns)
         rows += evaluation.stability_metrics(interests, now, came, night.topics.model_version, night.ds, seed)
+    rows += evaluation.rating_metrics(_ratings(night), night.ds, seed)
     rows += _topic_rows(night)
     rows += _forecast_rows(night, seed)
     rows += _expansion_rows(night, seed)
     night.write("eval_metric", pa.Table.from_pylist(rows, schema=TABLES["eval_metric"].arrow_schema()))
+    night.write("experiment_metric", pa.Table.from_pylist(trials, schema=TABLES["experiment_metric"].arrow_schema()))
     tonight = night.lake.read("user_item_day", [night.ds] if night.ds in night.nights("user_item_day") else [])
-    week = night.ds - dt.timedelta(days=7)
-    night.write("topn_outcome", evaluation.outcomes(shown.filter(pc.greater_equal(shown.column("ds"), week)), tonight, night.ds))
+    night.write("topn_outcome", evaluation.outcomes(shown, tonight, night.ds))
+
+
+def _list_rows(night: Night, shown: pa.Table, seed: int, popularity_nights: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of eval_metric about earlier lists, and of experiment_metric about the experiments that they were part of."""
+    from recsys_core import evaluation
+    from recsys_core.evaluation import trial
+    from recsys_core.lists import UNKNOWN_USER
+    from recsys_core.recommenders import history
+
+    of_night = {d: shown.filter(pc.equal(shown["ds"], pa.scalar(d, pa.date32()))) for d in sorted(set(shown["ds"].to_pylist()))}
+    week_ago, last = night.ds - dt.timedelta(days=WEEK), max((d for d in of_night if d < night.ds), default=None)
+    if last is None:
+        return [], []
+    catalogue = night.read("item", columns=["item_id"])
+    facts = (night.lake.read("user_item_day", [d], history.COLUMNS) for d in night.nights("user_item_day"))
+    past = history.build(history.reduced(facts, night.event_types), pc.unique(catalogue["item_id"]).to_pylist(), night.ds)
+    where, weights = {"ds": night.ds}, night.event_types.base
+    cut, dims = _cut(night, past, last, beyond_accuracy=True)
+    rows = evaluation.list_metrics(cut, past, of_night[last], where, dims, popularity_nights, seed)
+    if night.ds in of_night:
+        came = night.read("session", 1, ["user_key"])["user_key"]
+        rows += evaluation.list_stability(of_night[last], of_night[night.ds], came, night.ds, seed)
+    after = None
+    if week_ago in of_night:
+        then, _ = _cut(night, past, week_ago, beyond_accuracy=False)
+        rows += evaluation.list_metrics(then, past, of_night[week_ago], where, {}, popularity_nights, seed, horizon="_7d")
+        after = night.lake.read("user_item_day", [d for d in night.nights("user_item_day") if week_ago < d])
+        rows += evaluation.proxy_metrics(of_night[week_ago], after, weights, where, seed)
+    trials = []
+    for experiment in {e.name: e for d in (week_ago, last) if (e := night.experiment(d))}.values():
+        measured, lists = [], []
+        for d in (week_ago, last):
+            if night.experiment(d) == experiment and d in of_night:
+                mask = pc.and_(pc.equal(of_night[d]["list_name"], trial.LIST), pc.not_equal(of_night[d]["user_key"], UNKNOWN_USER))
+                lists.append(of_night[d].filter(mask))
+                measured += [trial.next_night(cut, past, lists[-1])] if d == last else []
+                measured += [trial.seven_nights(lists[-1], after, weights)] if d == week_ago else []
+        if lists:
+            trials += (found := evaluation.experiment_rows(experiment, lists[-1], measured, night.ds, seed))
+            if found and found[0]["sample_ratio_p"] < trial.SUSPICIOUS_P:
+                night.runner.say(
+                    f"{night.ds} evaluate: WARNING: experiment {experiment.name}: users are not dealt to its arms as declared (p = "
+                    f"{found[0]['sample_ratio_p']:.2g}): find out why before you believe any of its figures"
+                )
+    return rows, trials
+
+
+def _cut(night: Night, past: History, list_ds: dt.date, beyond_accuracy: bool) -> tuple[Cut, dict[str, tuple[list[str], Any]]]:
+    """What the lists of an earlier night are judged by, under the rules they kept to; the slices of their users as known on that night."""
+    import numpy as np
+    from scipy import sparse
+
+    from recsys_core import evaluation
+    from recsys_core.ranking import policy
+    from recsys_core.recommenders import history
+
+    def then(name: str, columns: list[str] | None = None) -> pa.Table:
+        return night.lake.read(name, [list_ds] if list_ds in night.nights(name) else [], columns)
+
+    items, tree, rules = then("item"), then("category"), night.list_rules
+    topics = night.read("item_topic", 1, ["item_id", "topic_id", "weight", "rank"])
+    eligible = rules.eligible(items, tree, past.items, list_ds)
+    hidden = pc.and_(pc.equal(topics["rank"], 1), pc.is_in(topics["topic_id"], pa.array(sorted(night.sensitive), pa.int64())))
+    eligible[np.setdiff1d(past.item_codes(topics["item_id"].filter(hidden)), [-1])] = False
+    sessions = night.read("session", columns=["ds", "user_key", "lang", "region"])
+    sessions = sessions.filter(pc.less_equal(sessions["ds"], pa.scalar(list_ds, pa.date32())))
+    langs, regions = history.usual(sessions, "lang", past.users), history.usual(sessions, "region", past.users)
+    vectors = members = None
+    if beyond_accuracy:
+        texts = night.read("item_text", 1, ["item_id", "text_hash"])
+        vectors = history.item_vectors(past, texts["item_id"], night.vectors(texts["text_hash"].to_pylist()))
+        ids, item = pc.unique(topics["topic_id"]), past.item_codes(topics["item_id"])
+        at = (item, history.codes(topics["topic_id"], ids))
+        members = sparse.csr_matrix((topics["weight"].to_numpy(), at), shape=(len(past.items), len(ids)))
+    cut = evaluation.cut_at(
+        past,
+        (night.ds - list_ds).days,
+        eligible,
+        rules.cool_down(items, tree, past.items),
+        langs[1],
+        vectors if vectors is not None and vectors.any() else None,
+        members if members is not None and members.nnz else None,
+        regions[1],
+        policy.in_region(items, past.items, regions[0]),
+    )
+    levels = then("user_profile", ["user_key", "cold_level"])
+    known = {"cold_level": pa.table({"user_key": levels["user_key"], "value": levels["cold_level"].cast(pa.string())})}
+    told = then("user_attribute", ["user_key", "attribute", "attribute_value"])
+    for name in sorted(set(told["attribute"].to_pylist())):
+        of_users = told.filter(pc.equal(told["attribute"], name))
+        known[f"{evaluation.ATTRIBUTE}{name}"] = pa.table({"user_key": of_users["user_key"], "value": of_users["attribute_value"]})
+    return cut, {"lang": langs, "region": regions, **evaluation.user_slices(past, cut, known)}
+
+
+def _ratings(night: Night) -> pa.Table:
+    """All ratings up to the night: ds, user_key, item_id, rating."""
+    columns = ["ds", "user_key", "item_id", "rating"]
+    tables = (night.lake.read("user_item_day", [d], columns) for d in night.nights("user_item_day"))
+    found = [t.filter(pc.is_valid(t["rating"])) for t in tables]
+    return pa.concat_tables(found) if found else night.lake.read("user_item_day", [], columns)
 
 
 def _forecast_rows(night: Night, seed: int) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
-"""Ranking metrics, each a value per user first, so that confidence intervals and paired differences follow by resampling users."""
+"""Metrics of lists and ratings, a value per user first where they can be, so that intervals and paired differences follow by resampling."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from recsys_core.recommenders.base import Floats, Ints
 
 RESAMPLES = 1000
 _CHUNK = 4_000_000  # resampled user numbers held at once
+_BLOCK = 512  # users whose lists' vectors are held at once
 
 
 def hits(lists: Ints, user: Ints, item: Ints) -> NDArray[np.bool_]:
@@ -27,18 +29,22 @@ def hits(lists: Ints, user: Ints, item: Ints) -> NDArray[np.bool_]:
 def ranking_metrics(hit: NDArray[np.bool_], n_relevant: Ints, k: int) -> dict[str, Floats]:
     """Metrics at cut-off k of each user, from which of their slots hit and how many relevant items they have (≥ 1).
 
-    precision = hits / k; recall = hits / relevant; hit_rate = any hit; mrr = 1 / rank of the first hit;
-    map = Σ over hits of precision at their rank / min(relevant, k);
+    precision = hits / k; recall = hits / relevant; f1 = their harmonic mean; hit_rate = any hit; mrr = 1 / rank of the first hit;
+    map = Σ over hits of precision at their rank / min(relevant, k), so that a list full of hits has 1;
+    map_by_relevant = the same sum / relevant, as TREC and most published tables have it (Manning, Raghavan and Schütze 2008, §8.4);
     ndcg = Σ over hits of 1 / log2(rank + 1), over the same sum of a list that hits first as often as it can (min(relevant, k)).
     Slots beyond the end of a short list count as misses.
 
     Hits at ranks 1 and 3 of 4 slots, 2 relevant items:
 
     >>> one = {name: round(float(v[0]), 4) for name, v in ranking_metrics(np.array([[True, False, True, False]]), np.array([2]), 4).items()}
-    >>> one["precision"], one["recall"], one["hit_rate"], one["mrr"]  # 2/4, 2/2, 1, 1/1
-    (0.5, 1.0, 1.0, 1.0)
-    >>> one["map"]  # (1/1 + 2/3) / 2
-    0.8333
+    >>> one["precision"], one["recall"], one["f1"], one["hit_rate"], one["mrr"]  # 2/4, 2/2, 2 · 0.5 · 1 / 1.5, 1, 1/1
+    (0.5, 1.0, 0.6667, 1.0, 1.0)
+    >>> one["map"], one["map_by_relevant"]  # (1/1 + 2/3) / 2, both: two are relevant, and fit
+    (0.8333, 0.8333)
+    >>> many = ranking_metrics(np.array([[True, False, True, False]]), np.array([10]), 4)
+    >>> [round(float(many[name][0]), 4) for name in ("map", "map_by_relevant")]  # (1/1 + 2/3) / 4, / 10
+    [0.4167, 0.1667]
     >>> one["ndcg"]  # (1/log2(2) + 1/log2(4)) / (1/log2(2) + 1/log2(3)) = 1.5 / 1.6309
     0.9197
     """
@@ -49,12 +55,15 @@ def ranking_metrics(hit: NDArray[np.bool_], n_relevant: Ints, k: int) -> dict[st
     gain = 1 / np.log2(place + 1)
     found = cut.sum(axis=1)
     possible = np.minimum(n_relevant, k)
+    precisions = (cut * np.cumsum(cut, axis=1) / place).sum(axis=1)
     return {
         "precision": found / k,
         "recall": found / n_relevant,
+        "f1": 2 * found / (k + n_relevant),
         "hit_rate": (found > 0).astype(np.float64),
         "ndcg": (cut @ gain) / np.cumsum(gain)[possible - 1],
-        "map": (cut * np.cumsum(cut, axis=1) / place).sum(axis=1) / possible,
+        "map": precisions / possible,
+        "map_by_relevant": precisions / n_relevant,
         "mrr": (cut / place).max(axis=1),
     }
 
@@ -77,8 +86,91 @@ def coverage(lists: Ints, eligible: NDArray[np.bool_], k: int) -> float:
     >>> coverage(np.array([[0, 1], [0, 2]]), np.array([True, True, True, True]), 1)
     0.25
     """
-    shown = np.unique(lists[:, :k])
-    return float(eligible[shown[shown >= 0]].sum() / max(int(eligible.sum()), 1))
+    shown = np.zeros(len(eligible) + 1, bool)  # the last place is that of −1
+    shown[lists[:, :k]] = True
+    return float((shown[:-1] & eligible).sum() / max(int(eligible.sum()), 1))
+
+
+def diversity(lists: Ints, vectors: NDArray[np.floating], k: int) -> Floats:
+    """Intra-list diversity: 1 − the mean cosine of all pairs among each user's first k items (Ziegler et al. 2005), 0 to 2.
+
+    `vectors` are unit vectors by item code; an item with a zero row, without a text, forms no pair; a list without a pair has 0.
+
+    >>> diversity(np.array([[0, 1, 2]]), np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]]), 3).round(6).tolist()  # 1 − (0 + 0.6 + 0.8) / 3
+    [0.533333]
+    """
+    found, has_text = np.empty(len(lists)), np.abs(vectors).sum(axis=1) > 0
+    for first in range(0, len(lists), _BLOCK):
+        cut = lists[first : first + _BLOCK, :k]
+        told = (cut >= 0) & has_text[cut]
+        n = told.sum(axis=1)
+        # Σ over ordered pairs of cosines = |Σ v|² − Σ |v|².
+        total = np.where(told[:, :, None], vectors[cut], 0.0).sum(axis=1, dtype=np.float64)
+        cosines = (total**2).sum(axis=1) - n
+        found[first : first + _BLOCK] = np.where(n > 1, 1 - cosines / np.maximum(n * (n - 1), 1), 0.0)
+    return found
+
+
+def serendipity(hit: NDArray[np.bool_], lists: Ints, obvious: Ints, k: int) -> Floats:
+    """Share of the first k slots that hit and do not stand in the first k of `obvious`, the list of a primitive recommender, popularity.
+
+    Ge, Delgado-Battenfeld and Jannach 2010: what is unexpected (not in the primitive list) and useful (relevant), over the list's length.
+
+    >>> serendipity(np.array([[True, True, False]]), np.array([[4, 7, 1]]), np.array([[4, 2, 3]]), 3).round(6).tolist()  # item 7: 1/3
+    [0.333333]
+    """
+    row, place = np.nonzero(obvious[:, :k] >= 0)
+    expected = hits(lists[:, :k], row, obvious[row, place])
+    found: Floats = (hit[:, :k] & ~expected).sum(axis=1) / k
+    return found
+
+
+def calibration_kl(wanted: Floats, shown: Floats, alpha: float = 0.01) -> Floats:
+    """How far the topics of a list are from those of its user's profile: KL(p ‖ (1 − α) q + α p), nats, 0 = calibrated (Steck 2018, eq. 6).
+
+    wanted, shown  (users, topics) amounts of p and q, of any sum; a user of whom one of the two is empty has 0
+
+    >>> found = calibration_kl(np.array([[7.0, 3.0], [1.0, 1.0]]), np.array([[10.0, 0.0], [2.0, 2.0]]))
+    >>> found.round(6).tolist()  # .7 · ln(.7 / (.99 + .01 · .7)) + .3 · ln(.3 / (.01 · .3)) = −.247569 + 1.381551
+    [1.133982, 0.0]
+    """
+    totals = wanted.sum(axis=1, keepdims=True), shown.sum(axis=1, keepdims=True)
+    p, q = (np.divide(x, t, where=t > 0, out=np.zeros(x.shape)) for x, t in zip((wanted, shown), totals, strict=True))
+    smooth = (1 - alpha) * q + alpha * p
+    terms = p * np.log(np.divide(p, smooth, where=p > 0, out=np.ones(p.shape)))
+    return np.where((totals[0] > 0)[:, 0] & (totals[1] > 0)[:, 0], terms.sum(axis=1), 0.0)
+
+
+def gini(counts: Ints) -> float:
+    """How unevenly slots are spread over items, 0 (all alike) to 1: Gini = Σ (2i − n − 1) x_i / (n Σ x), x ascending, i from 1.
+
+    >>> gini(np.array([0, 0, 0, 8])), gini(np.array([2, 2])), gini(np.array([3, 1]))  # 3 · 8 / (4 · 8), 0, (−1 + 3) / (2 · 4)
+    (0.75, 0.0, 0.25)
+    """
+    n, total = len(counts), int(counts.sum())
+    return float(((2 * np.arange(1, n + 1) - n - 1) * np.sort(counts)).sum() / (n * total)) if total else 0.0
+
+
+def mean_popularity(lists: Ints, popularity: Floats, k: int) -> Floats:
+    """Mean popularity of each user's first k items, an empty list 0. Popularity lift is the mean of this over users, over the mean
+    of the same figure of their profiles, less 1 (Abdollahpouri et al. 2019): 0 = lists as mainstream as their users.
+
+    >>> mean_popularity(np.array([[0, 1], [1, -1]]), np.array([0.5, 0.1]), 2).tolist()
+    [0.3, 0.1]
+    """
+    cut = lists[:, :k]
+    filled = cut >= 0
+    return np.where(filled, popularity[np.maximum(cut, 0)], 0.0).sum(axis=1) / np.maximum(filled.sum(axis=1), 1)
+
+
+def rating_errors(predicted: Floats, rating: Floats) -> tuple[float, float]:
+    """(MAE, RMSE): mean |predicted − rating|, and the root of the mean square, over ratings.
+
+    >>> rating_errors(np.array([3.0, 5.0]), np.array([4.0, 2.0]))  # (1 + 3) / 2, √((1 + 9) / 2)
+    (2.0, 2.23606797749979)
+    """
+    error = predicted - rating
+    return float(np.abs(error).mean()), float(np.sqrt((error**2).mean()))
 
 
 def rank_biased_overlap(user: Ints, first: Ints, second: Ints, p: float = 0.9) -> Floats:
@@ -126,14 +218,46 @@ def bootstrap(values: Floats, seed: int, resamples: int = RESAMPLES) -> list[Est
     >>> same[0], same[1].value
     (Estimate(value=2.0, low=2.0, high=2.0), 0.5)
     """
+    low, high = interval(resampled(values, seed, resamples=resamples)[:, 0])
+    return [Estimate(*map(float, e)) for e in zip(values.mean(axis=0), low, high, strict=True)]
+
+
+def interval(draws: Floats) -> Floats:
+    """Ends of the 95 % percentile interval over the first axis, those without a value passed over; NaN where none has one."""
+    found, missing = np.full((2, *draws.shape[1:]), np.nan), np.isnan(draws).sum(axis=0)
+    whole, part = missing == 0, (missing > 0) & (missing < len(draws))
+    found[:, whole] = np.quantile(draws[:, whole], [0.025, 0.975], axis=0)
+    found[:, part] = np.nanquantile(draws[:, part], [0.025, 0.975], axis=0)
+    return found
+
+
+def resampled(
+    values: Floats,
+    seed: int,
+    groups: Sequence[NDArray[np.bool_]] | None = None,
+    columns: Sequence[Ints] | None = None,
+    resamples: int = RESAMPLES,
+) -> Floats:
+    """Means of each column over the users of each group, in draws of all users with replacement: (resamples, groups, columns).
+
+    groups   masks of users, together or not; None = everyone. A draw that holds nobody of a group has NaN there.
+    columns  for each group those that are wanted, None = all; the others are NaN
+    A value of NaN does not count. Groups and columns share the draws: whatever is computed of a draw's means has an interval.
+    """
     n = len(values)
-    rng = np.random.default_rng(seed)
-    means = np.empty((resamples, values.shape[1]))
+    rng, members = np.random.default_rng(seed), [np.flatnonzero(g) for g in groups] if groups is not None else [np.arange(n)]
+    counted, amounts = ~np.isnan(values), np.nan_to_num(values)
+    found = np.full((resamples, len(members), values.shape[1]), np.nan)
     step = max(1, _CHUNK // n)
     for first in range(0, resamples, step):
         rows = min(step, resamples - first)
         drawn = rng.integers(0, n, (rows, n)) + np.arange(rows)[:, None] * n
-        times = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)
-        means[first : first + rows] = times @ values / n
-    low, high = np.quantile(means, [0.025, 0.975], axis=0)
-    return [Estimate(*map(float, e)) for e in zip(values.mean(axis=0), low, high, strict=True)]
+        times = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
+        for at, users in enumerate(members):
+            wanted = np.arange(values.shape[1]) if columns is None else columns[at]
+            own = times if len(users) == n else times[:, users]
+            among = counted[np.ix_(users, wanted)]
+            weight = own.sum(axis=1, keepdims=True) if among.all() else own @ among
+            with np.errstate(invalid="ignore"):
+                found[first : first + rows, at, wanted] = (own @ amounts[np.ix_(users, wanted)]) / weight
+    return found

@@ -74,7 +74,7 @@ class Overlay:
                 *(ds.isoformat(), [file for file, _ in self.files], self.rules, self._manifest("user_interest").checksum),
                 *(self._manifest("item_topic", model_version=model.model_version).checksum, model.model_version, catalogues),
                 *(checksum(self.declared, TABLES["declared_interest"].key), sorted(self.hidden)),
-                *(settings.intraday_kappa, settings.sentiment_model, settings.event_types.base, settings.event_types.decay),
+                *(settings.intraday_kappa, settings.sentiment_model, self.runner.event_types(ds).params),
             ]
         )
 
@@ -125,7 +125,7 @@ class Overlay:
             events.unpersist()
             found.close()
         of_items = self._item_topics(pc.unique(items["item_id"].combine_chunks()))
-        today = topic_scores(items, of_items, of_queries, self.settings.event_types)
+        today = topic_scores(items, of_items, of_queries, self.runner.event_types(ds))
         told = items.filter(pc.is_in(items["item_id"], pc.unique(of_items["item_id"]))).select(["user_key", "n_events"])
         n_events = pa.concat_tables([told, asked.cast(told.schema)]).group_by("user_key").aggregate([("n_events", "sum")])
         n_events = n_events.rename_columns({"n_events_sum": "n_events"})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 from recsys_core import toml_file
 
@@ -73,6 +73,10 @@ _ADDED_TO = {"low_rated": ("rating", "review"), "praised": ("review",), "panned"
 COUNTED_TYPES: tuple[str, ...] = tuple(_COUNTED)
 
 
+# Kind of the registered versions of fitted weights, and what jobs call them that go by them.
+FITTED_WEIGHTS = "event_weights"
+
+
 @dataclass(frozen=True)
 class Weights:
     """What an event of each of COUNTED_TYPES counts for: `base`, signed and without unit, and `decay`, a factor on half-lives."""
@@ -89,6 +93,15 @@ class Weights:
         """
         funnel = ("view", "click", "search", "add_to_cart", "purchase")
         return max(sum(self.base[t] for t in funnel), *map(abs, self.base.values()))
+
+    def fitted(self, params: Mapping[str, Any]) -> Self:
+        """The weights of a version that was fitted from these; themselves when it started from others, as before a site changed its own."""
+        return replace(self, base=params["base"]) if params["hand_set"] == self.params else self
+
+    @property
+    def params(self) -> dict[str, dict[str, float]]:
+        """Both as plain data."""
+        return {"base": dict(self.base), "decay": dict(self.decay)}
 
     def by_decay(self) -> dict[float, dict[str, float]]:
         """Decay → weights of the types that have it, both in the order of COUNTED_TYPES: types that fade alike are summed before they fade.
@@ -210,6 +223,16 @@ leaves a type out of account. `decay` is above 0 and at most {decay}. `low_rated
 file gives it a decay of its own: were it to fade faster, an old low rating would end up in favour; `praised` and `panned` fade like
 `review`. Who raises `rating` or `review` should lower `low_rated` and `panned` as well. Signal and polarity are part of the facts and
 cannot be changed. A file with a fault stops every command before it starts, and each fault is named with its line.
+
+## Fitted weights
+
+Each training fits the weights anew, starting from those in use, on the week before the last one (`fit_event_weights`): of the topics that a
+user had touched by then, the ones touched in the following seven nights are to be as probable as can be, where a topic's probability goes
+with its weighted, faded mass. Signs stay, types that nobody used keep their weight, rare ones stay near it, and all together weigh as much
+as before. They come into use on the next night if under them the topics of the last week, from which nothing was learnt, are ranked better
+(NDCG) and are more probable, both with 95 % confidence over at least 100 users; else the weights stay. `model_version` (kind
+`event_weights`) tells what was fitted and measured, `python -m jobs rollback --kind event_weights --reason TEXT` takes a version back. A
+changed file leaves fitted weights aside until the next training starts from it.
 
 A changed file makes `profile`, `expand`, `recommend` and `evaluate` stale, with what follows, and no fact: `python -m jobs plan` lists the
 nights, `python -m jobs nights` builds them again. Comments, order and values equal to those above change nothing.

@@ -210,7 +210,7 @@ def test_other_weights_make_those_jobs_stale_that_weigh(tmp_path: Path) -> None:
     changed = {}
     for text in ("[view]\nbase_weight = 2", "[view]\ndecay = 2", "[low_rated]\nbase_weight = -7"):
         found = stamps(Runner(settings(tmp_path, text)))
-        assert {job for job in NIGHTLY if found[job] != before[job]} == {"profile", "expand", "recommend", "evaluate"}, text
+        assert {job for job in NIGHTLY if found[job] != before[job]} == {"profile", "expand", "recommend", "evaluate", "audit"}, text
         changed[text] = found["profile"]
     assert len(set(changed.values())) == 3
 
@@ -220,7 +220,8 @@ def test_who_weighs_without_declaring_it_is_stopped(tmp_path: Path) -> None:
     night = Night(made, "annotate", D, None, Stamp("r", "h"), {})
     with pytest.raises(LakeError, match="job annotate does not declare the setting event_types"):
         _ = night.event_types
-    assert {job for job, spec in JOBS.items() if "event_types" in spec.settings} == {"profile", "expand", "recommend", "evaluate"}
+    weighing = {"profile", "expand", "recommend", "evaluate", "audit", "fit_event_weights", "fit_ranker"}
+    assert {job for job, spec in JOBS.items() if "event_types" in spec.settings} == weighing
 
 
 def count(night: Night) -> None:

@@ -121,7 +121,8 @@ def _show(runner: Runner, ds: dt.date, say: Callable[[str], None]) -> None:
         say(f"\nLists of the night before against the events of {ds}, beside popularity")
         say("  metric        lists [95 %]               popularity   difference [95 %]")
         metrics = """SELECT * FROM eval_metric WHERE ds = :ds AND subject = 'recommender' AND slice_dim = 'all'
-            AND baseline_value IS NOT NULL AND k IN (0, 10) ORDER BY metric, k"""
+            AND list_name = 'for_you' AND baseline = 'popularity' AND k = 10 AND metric NOT LIKE '%_7d'
+            AND metric IN ('ndcg', 'recall', 'precision', 'hit_rate', 'mrr', 'coverage', 'novelty', 'diversity') ORDER BY metric"""
         for r in rows(metrics, ds=ds):
             name = f"{r['metric']}@{r['k']}" if r["k"] else r["metric"]
             say(f"  {name:12}  {_interval(r, 'value', 'ci')}  {r['baseline_value']:10.4f}   {_interval(r, 'diff', 'diff_ci')}")

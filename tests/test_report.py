@@ -69,6 +69,12 @@ def forecast(curves: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def slot(rank: int, source: str, **more: Any) -> dict[str, Any]:
+    row = {"ds": D, "user_key": U, "list_name": "for_you", "variant": "default", "rank": rank, "item_id": HOSTILE, "score": 0.75}
+    row |= {"source": source, "topic_id": 2, "exploration": False, "reason_text_en": f"because {HOSTILE}", "reason_text_zh": "因为"}
+    return row | {"contributions": canonical_json({source: 0.5, "popularity": 0.25}), "model_version": "ranker-x"} | more
+
+
 METRIC = {"ds": D, "metric": "recall", "k": 10, "slice_dim": "all", "slice_value": "", "list_name": "for_you", "variant": "default"}
 NIGHT: Rows = {
     "quality_result": [
@@ -102,12 +108,17 @@ NIGHT: Rows = {
     ],
     "eval_metric": [
         METRIC
-        | {"subject": "recommender", "value": 0.3125, "ci_low": 0.2, "ci_high": 0.4, "baseline_value": 0.1, "n": 7}
+        | {"subject": "recommender", "baseline": "popularity", "value": 0.3125, "ci_low": 0.2, "ci_high": 0.4, "baseline_value": 0.1, "n": 7}
         | {"diff": 0.2125, "diff_ci_low": 0.1, "diff_ci_high": 0.3},
         METRIC | {"subject": "topics", "model_version": MODEL, "metric": "npmi", "k": 0, "value": 0.2345, "baseline": ""},
     ],
     "interest_edge": [edge("cooccur", False, 1.5), edge("transition", True, 3.0)],
     "user_interest_change": [{"ds": D, "user_key": U, "topic_id": 1, "change": "rising"}],
+    "user_topn": [slot(1, "transitions"), slot(2, "expansion", exploration=True), slot(1, "content", user_key="v", topic_id=8)],
+    "experiment_metric": [
+        {"ds": D, "experiment": HOSTILE, "variant": "bold", "metric": "ndcg@10", "value": 0.4375, "ci_low": 0.4, "ci_high": 0.5, "n": 9}
+        | {"sample_ratio_p": 0.0001}
+    ],
     "user_segment": [{"ds": D, "segment": HOSTILE, "user_key": U, "reason": HOSTILE}],
     "user_interest_forecast": [
         {"ds": D, "user_key": U, "topic_id": 2, "horizon_days": 7, "rank": 1, "probability": 0.625, "baseline_probability": 0.5}
@@ -129,6 +140,8 @@ NIGHT: Rows = {
         version(BEFORE, D - 20 * DAY, "retired"),
         version(MODEL, D - DAY, "champion"),
         forecast({"1": [[0.1, 0.2, 5]], "7": [[0.25, 0.5, 10], [0.75, 0.625, 4]]}),
+        version("ranker-x", D - DAY, "champion")
+        | {"kind": "ranker", "params": canonical_json({"coefficients": {"few": {"content": [0.5, 0.1]}, "many": {"content": [0.2, 0.7]}}})},
     ],
     "topic_version": [held(MODEL, 1, 12), held(MODEL, 2, 5), held(MODEL, 9, 17), held(BEFORE, 1, 10), held(BEFORE, 3, 4)],
     "topic_lineage": [step("drift", 1, 1), step("split", 2, 1), step("death", 3, 3), step("birth", 2, 0)],
@@ -174,6 +187,8 @@ def test_the_pages_are_self_contained_and_escape_text(tmp_path: Path, lake: Lake
     assert all(said in night for said in ("0.3125", "喜欢茶", "recommend-x", "3 users · 9 events", MODEL))
     assert "0.2345" not in night, "a metric of topics stands among those of lists"
     for said in ("62.5%", "within 7 days", "within 1 day", "rising", "held together", "3 full", "parts of the 90-day score"):
+        assert said in night, said
+    for said in ("(explores)", "what each source adds to it", "0.4375", "users of few events", "recall@10 – popular of late", "+0.212 above"):
         assert said in night, said
     # Shares of the last night's interest: 3 of 4 and 1 of 4.
     assert all(said in night for said in ("75.0%", "25.0%"))

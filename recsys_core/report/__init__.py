@@ -12,6 +12,7 @@ from markupsafe import Markup
 from recsys_core.lake import Lake
 from recsys_core.report import charts
 from recsys_core.report.interests import evidence_chart, night_parts
+from recsys_core.report.lists import list_parts
 from recsys_core.report.topics import ModelTables, Query, render, topics_page
 
 _SQL = {
@@ -30,10 +31,13 @@ _SQL = {
     "metrics": """SELECT subject, list_name, baseline, metric, k, slice_dim, slice_value, value, ci_low, ci_high, baseline_value,
         diff, diff_ci_low, diff_ci_high, n
         FROM eval_metric
-        WHERE ds = :ds AND subject <> 'topics'
-        ORDER BY CASE WHEN slice_dim = 'all' THEN 0 ELSE 1 END, slice_dim, slice_value, subject, metric, k, model_version""",
+        WHERE ds = :ds AND subject <> 'topics' AND (subject <> 'recommender' OR slice_dim = 'exploration' OR list_name = 'for_you'
+            AND baseline IN ('', 'popularity') AND k IN (0, 10)
+            AND (slice_dim = 'all' OR metric IN ('recall', 'ndcg', 'recall_gap', 'ndcg_gap')))
+        ORDER BY CASE WHEN slice_dim = 'all' THEN 0 ELSE 1 END, slice_dim, slice_value, subject, list_name, metric, k, baseline,
+        model_version""",
     "trend": """SELECT ds, value, baseline_value FROM eval_metric
-        WHERE ds <= :ds AND subject = 'recommender' AND metric = 'recall' AND k = 10
+        WHERE ds <= :ds AND subject = 'recommender' AND metric = 'recall' AND k = 10 AND baseline = 'popularity'
         AND slice_dim = 'all' AND list_name = 'for_you' AND variant = 'default' ORDER BY ds""",
     "time": """SELECT i.ds, i.topic_id, sum(i.score) AS mass FROM user_interest i
         WHERE i.ds <= :ds AND i.ds > CAST(:ds AS DATE) - 30 AND i.horizon = '1d' GROUP BY i.ds, i.topic_id ORDER BY i.ds, i.topic_id""",
@@ -76,6 +80,7 @@ def night_page(query: Query, ds: dt.date, lake: Lake | None = None) -> str:
         flow_chart=known.flow(model),
         metric_chart=charts.trend([r["ds"] for r in data["trend"]], lists, "recall@10"),
         **night_parts(query, ds, data["people"], data["topics"]),
+        **list_parts(query, ds, data["people"], titles),
     )
 
 

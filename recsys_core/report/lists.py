@@ -1,0 +1,83 @@
+"""What the nightly page shows of lists: what they hold and why, how much each source counts, and how sure it is that they are good."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from recsys_core.report import charts, list_charts
+from recsys_core.report.topics import Query
+
+_BASELINES = {"popularity": "popular of late", "popularity_all_time": "popular ever", "last_item": "what follows the last item"}
+_SQL = {
+    "slots": """SELECT l.user_key, l.rank, l.item_id, l.score, l.source, l.exploration, l.reason_text_en, l.reason_text_zh,
+        CAST(l.contributions AS VARCHAR) AS contributions FROM user_topn l
+        LEFT JOIN topic t ON t.topic_id = l.topic_id
+        WHERE l.ds = :ds AND l.list_name = 'for_you' AND l.rank <= 10 AND t.sensitive IS NOT TRUE
+        AND l.user_key IN (:one, :two, :three) ORDER BY l.user_key, l.rank""",
+    "held": """SELECT list_name, variant, count(DISTINCT user_key) AS n_users, count(*) AS n_slots FROM user_topn
+        WHERE ds = :ds GROUP BY list_name, variant ORDER BY list_name, variant""",
+    "sources": """SELECT source, count(*) AS n_slots FROM user_topn WHERE ds = :ds AND list_name = 'for_you'
+        GROUP BY source ORDER BY n_slots DESC, source""",
+    "ranker": """SELECT CAST(params AS VARCHAR) AS params FROM model_version
+        WHERE kind = 'ranker' AND model_version IN (SELECT l.model_version FROM user_topn l WHERE l.ds = :ds) ORDER BY model_version""",
+    "better": """SELECT list_name, variant, baseline, metric, k, diff, diff_ci_low, diff_ci_high FROM eval_metric
+        WHERE ds = :ds AND subject = 'recommender' AND slice_dim = 'all' AND metric IN ('ndcg', 'recall') AND k = 10
+        AND diff_ci_low IS NOT NULL ORDER BY list_name, variant, metric, baseline, model_version""",
+    "trials": """SELECT experiment, variant, metric, value, ci_low, ci_high, n, sample_ratio_p FROM experiment_metric
+        WHERE ds = :ds ORDER BY experiment, metric, variant""",
+}
+
+
+def list_parts(query: Query, ds: dt.date, people: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> dict[str, Any]:
+    """Charts and rows of the night's lists for the page; `people` are rows with user_key, at most three, whose lists are shown."""
+    keys = [p["user_key"] for p in people][:3]
+    who = dict(zip(("one", "two", "three"), [*keys, "", "", ""], strict=False))
+    data = {name: query(sql, {"ds": ds, **(who if ":one" in sql else {})}).to_pylist() for name, sql in _SQL.items()}
+    shown = []
+    for key in keys:
+        slots = [r | {"title": titles.get(r["item_id"], r["item_id"])} for r in data["slots"] if r["user_key"] == key]
+        if slots:
+            shown.append({"user_key": key, "slots": slots, "chart": _made_of(slots)})
+    return {
+        "shown_lists": shown,
+        "held_lists": data["held"],
+        "sources_chart": charts.bars([r["source"] for r in data["sources"]], [r["n_slots"] for r in data["sources"]], "slots of for_you"),
+        "blend_chart": _blend(data["ranker"]),
+        "better_chart": _better(data["better"]),
+        "trials": data["trials"],
+    }
+
+
+def _made_of(slots: Sequence[Mapping[str, Any]]) -> Markup:
+    """What each source adds to the scores of a list."""
+    parts = [json.loads(r["contributions"]) for r in slots]
+    names = sorted({name for p in parts for name in p}, key=lambda n: (-sum(p.get(n, 0.0) for p in parts), n))
+    labels = [f"{r['rank']}. {r['title']}" for r in slots]
+    return list_charts.stacked(labels, [(n, [p.get(n, 0.0) for p in parts]) for n in names], "score, and what each source adds to it")
+
+
+def _blend(versions: Sequence[Mapping[str, Any]]) -> Markup:
+    """How much each source's first choice counts, by how well users are known; '' while no ranker is in use."""
+    if not versions:
+        return Markup("")
+    weights = json.loads(versions[-1]["params"])["coefficients"]
+    names = sorted({n for of in weights.values() for n in of}, key=lambda n: (-sum(sum(of.get(n, [0.0])) for of in weights.values()), n))
+    labels = [f"users of {segment} events" for segment in weights]
+    parts = [(n, [float(sum(of.get(n, [0.0]))) for of in weights.values()]) for n in names]
+    return list_charts.stacked(labels, parts, "share of each source in the score of an item that all put first")
+
+
+def _better(rows: Sequence[Mapping[str, Any]]) -> Markup:
+    """By how much lists are better than what anybody could do."""
+    found = []
+    for r in rows:
+        if (against := _BASELINES.get(r["baseline"])) is not None:
+            whose = r["list_name"] if r["variant"] == "default" else f"{r['list_name']}, {r['variant']}"
+            label = f"{whose}: {r['metric']}@{r['k']} – {against}"
+            found.append((label, float(r["diff"]), float(r["diff_ci_low"]), float(r["diff_ci_high"])))
+    return list_charts.intervals(found, "difference, with 95 %")

@@ -1,4 +1,4 @@
-"""The DAG `training`: one run fits topic models and forecasts on the nights up to ds; they are valid from the night after."""
+"""The DAG `training`: one run fits topics, forecasts, event weights and the ranker on the nights up to ds, valid from the night after."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from jobs import TRAINING
 DOC = """
 ### New models, once a week
 
-Fits the models on the nights up to and including `ds`, registers them as versions valid from the night after, and builds the windows they
-need. `nightly` takes the version that was valid on its night, so a backfilled night never sees a model trained on its future.
+Fits topics, a forecast, event weights and the ranker of lists on the nights up to and including `ds`, registers them as versions valid from
+the night after, and builds the windows they need. Each comes into use only if it passes its gate. `nightly` takes the version that was valid on its night, so a backfilled night never sees a model trained on its future.
 
 - The scheduled run (Mondays, 00:00 UTC) trains up to the Sunday that has just ended.
 - **Trigger** with **Night (ds)** trains up to that night; blank means the last night that has ended.
@@ -29,7 +29,7 @@ dag = build_dag(
     "training",
     TRAINING,
     schedule=CronTriggerTimetable("0 0 * * 1", timezone="UTC", interval=timedelta(days=1)),
-    description="Topic models and forecasts from the nights up to ds, valid from the next night",
+    description="Topics, forecasts, event weights and the ranker from the nights up to ds, valid from the next night",
     doc_md=DOC,
     max_active_runs=1,
     max_active_tasks=2,

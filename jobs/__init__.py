@@ -1,8 +1,9 @@
 """The pipeline on one page: what each job reads and writes. DAG edges, stages, look-back checks and skips all follow from here.
 
 `reads` gives for each table how many nights back from ds, ds included, a job looks (1 = tonight only, ALL = every landed night);
-`landing` stands for the raw files, `accepted` for the checks of the night that somebody accepted, `text_head` and `forecast_model` for the
-trained head and the forecast that are valid for the night. Importing this loads nothing heavy.
+`landing` stands for the raw files, `accepted` for the checks of the night that somebody accepted, `text_head`, `event_weights`,
+`forecast_model` and `ranker` for the trained head, the fitted weights of event types, the forecast and the coefficients of the lists that
+are valid for the night, `experiments` for those of the site that run on these nights. Importing this loads nothing heavy.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ FOUR_WEEKS = 28
 WINDOW = 90
 YEAR = 365
 # Inputs that are no tables of the lake.
-OUTSIDE = ("landing", "accepted", "text_head", "forecast_model")
+OUTSIDE = ("landing", "accepted", "text_head", "event_weights", "forecast_model", "ranker", "experiments")
 
 Runtime = Literal["spark", "torch", "python"]
 
@@ -27,6 +28,7 @@ class Job:
     """One step. `run` is 'module:function'; the function's keyword parameters are the job's own options.
 
     `settings` names the site settings that the rows of this job, not those of every job, follow from: changed, they make its nights stale.
+    `optional` names tables that it reads where they are there, and does without where not.
     `last_line` names a function of the night whose answer is said last, as one line of JSON, whether the job ran or was up to date.
     `together` names a function that does the job for many nights (a list) at once, which costs less than for each.
     """
@@ -38,15 +40,38 @@ class Job:
     stage: str
     help: str
     settings: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     last_line: str | None = None
     together: str | None = None
 
+
+# What the checks of lists go by.
+_OF_LISTS = {
+    "user_topn": 1,
+    "user_item_day": ALL,
+    "session": WINDOW,
+    "item": 1,
+    "category": 1,
+    "item_topic": 1,
+    "declared_topic": 1,
+    "event_weights": 1,
+}
 
 NIGHTLY: dict[str, Job] = {
     "clean": Job(
         "jobs.etl:clean",
         {"landing": 1},
-        ("event_clean", "event_quarantine", "id_map", "open_session", "declared_interest", "item", "category", "landing_file"),
+        (
+            "event_clean",
+            "event_quarantine",
+            "id_map",
+            "open_session",
+            "declared_interest",
+            "user_attribute",
+            "item",
+            "category",
+            "landing_file",
+        ),
         "spark",
         "facts",
         "raw lines to accepted events, refused lines, the catalogue of the night and what became of each file",
@@ -107,6 +132,7 @@ NIGHTLY: dict[str, Job] = {
             "item_text": 1,
             "text_embedding": 1,
             "item": 1,
+            "event_weights": 1,
         },
         ("user_interest", "user_profile", "user_context_interest", "user_interest_vector", "user_history_text"),
         "spark",
@@ -134,7 +160,7 @@ NIGHTLY: dict[str, Job] = {
     ),
     "expand": Job(
         "jobs.expand:expand",
-        {"user_interest": 1, "user_topic_day": WINDOW, "user_item_day": WINDOW, "item_topic": 1, "declared_topic": 1},
+        {"user_interest": 1, "user_topic_day": WINDOW, "user_item_day": WINDOW, "item_topic": 1, "declared_topic": 1, "event_weights": 1},
         ("user_interest_expansion", "interest_edge"),
         "spark",
         "interests",
@@ -170,25 +196,34 @@ NIGHTLY: dict[str, Job] = {
             "user_item_day": ALL,
             "session": WINDOW,
             "item": 1,
+            "category": 1,
             "item_text": 1,
             "text_embedding": 1,
             "item_topic": 1,
             "user_item_context_day": FOUR_WEEKS,
             "declared_topic": 1,
+            "user_interest": 1,
+            "user_interest_expansion": 1,
+            "event_weights": 1,
+            "ranker": 1,
+            "experiments": 1,
         },
         ("user_topn",),
         "python",
         "lists",
-        "top-N lists with a reason and evidence for each slot",
-        settings=("event_types", "sensitive_topics"),
+        "top-N lists with a reason, evidence and the parts of its score for each slot",
+        settings=("event_types", "list_rules", "reason_copy", "recommenders", "sensitive_topics", "text_generator", "text_model"),
     ),
     "evaluate": Job(
         "jobs.evaluate:evaluate",
         {
             "user_topn": 8,
             "user_item_day": ALL,
-            "item": 1,
+            "item": 8,
+            "category": 8,
             "session": WINDOW,
+            "user_profile": 8,
+            "user_attribute": 8,
             "user_interest": 2,
             "user_interest_forecast": 8,
             "user_topic_day": WINDOW + 7,
@@ -196,21 +231,25 @@ NIGHTLY: dict[str, Job] = {
             "item_topic": 1,
             "item_text": 1,
             "text_embedding": 1,
+            "event_weights": 1,
+            "experiments": 8,
         },
-        ("eval_metric", "topn_outcome"),
+        ("eval_metric", "experiment_metric", "topn_outcome"),
         "python",
         "lists",
-        "earlier lists against tonight's events, beside the popularity baseline; how good the topics are",
-        settings=("event_types", "sensitive_topics"),
+        "earlier lists against tonight's events, beside simple baselines, and by arms of experiments; how good the topics are",
+        settings=("event_types", "sensitive_topics", "list_rules"),
     ),
     "audit": Job(
         "jobs.quality:audit",
-        {"landing_file": 29, "accepted": 1},
+        {"landing_file": 29, "accepted": 1, **_OF_LISTS},
         ("quality_result", "quality_acceptance"),
         "python",
         "publish",
-        "checks of what was delivered, which decide whether the night is published",
-        settings=("block_on_history",),
+        "checks of what was delivered and of the lists, which decide whether the night is published",
+        settings=("block_on_history", "event_types", "sensitive_topics", "list_rules"),
+        # Deliveries can be looked at as soon as they are cleaned.
+        optional=tuple(_OF_LISTS),
     ),
     "publish": Job(
         "jobs.publish:publish",
@@ -229,6 +268,7 @@ NIGHTLY: dict[str, Job] = {
                 "user_topn",
                 "topn_outcome",
                 "eval_metric",
+                "experiment_metric",
                 "quality_result",
                 "quality_acceptance",
                 "landing_file",
@@ -283,6 +323,33 @@ TRAINING: dict[str, Job] = {
         "torch",
         "forecast",
         "a forecast of the topics that users touch next; in use from the next night on if it beats simple ones",
+    ),
+    "fit_event_weights": Job(
+        "jobs.event_weights:fit_event_weights",
+        {"user_topic_day": 2 * 7 + FOUR_WEEKS},
+        (),
+        "python",
+        "weights",
+        "weights of event types by what users turned to next; in use from the next night on if they tell it better",
+        settings=("event_types",),
+    ),
+    "fit_ranker": Job(
+        "jobs.ranker:fit_ranker",
+        {
+            "user_item_day": ALL,
+            "session": WINDOW,
+            "item": 1,
+            "category": 1,
+            "item_text": 1,
+            "text_embedding": 1,
+            "item_topic": 1,
+            "event_weights": 1,
+        },
+        (),
+        "python",
+        "rank",
+        "how much each source counts in the lists, by what users turned to; in use from the next night on if lists get better",
+        settings=("event_types", "list_rules", "recommenders", "sensitive_topics"),
     ),
 }
 

@@ -19,6 +19,7 @@ from jobs.models import NightModels, topic_model_of
 from recsys_core import evolution, registry
 from recsys_core.acceptance import acceptances
 from recsys_core.attempts import Attempt, claim
+from recsys_core.events import FITTED_WEIGHTS
 from recsys_core.lake import Lake, LakeError, Manifest, Stamp, canonical_json, digest
 from recsys_core.landing import Landing
 from recsys_core.tables import TABLES
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from jobs.settings import Settings
     from recsys_core.declared import Stances
     from recsys_core.events import Weights
+    from recsys_core.experiments import Experiment
+    from recsys_core.ranking.policy import ListRules
     from recsys_core.sensitive import Sensitive
 
 ONE_DAY = dt.timedelta(days=1)
@@ -137,9 +140,9 @@ class Night:
 
     @property
     def event_types(self) -> Weights:
-        """The site's weights of event types; the job declares that it uses them, so that other weights are another run."""
-        found: Weights = self._declared("event_types")
-        return found
+        """The weights of event types for the night; the job declares that it uses them, so that other weights are another run."""
+        self._declared("event_types")
+        return self.runner.event_types(self.ds + ONE_DAY if self.job in TRAINING else self.ds)
 
     @property
     def sensitive(self) -> frozenset[int]:
@@ -148,6 +151,18 @@ class Night:
 
         named: Sensitive = self._declared("sensitive_topics")
         return named.among(read_rows(self.lake, self.topics, "topic")) if self.topics else frozenset()
+
+    def experiment(self, ds: dt.date | None = None) -> Experiment | None:
+        """The site's experiment with the lists of the night, or of `ds`; the job reads experiments."""
+        if "experiments" not in JOBS[self.job].reads:
+            raise LakeError(f"job {self.job} does not declare that it reads experiments: add it to its line in jobs/__init__.py")
+        return self.settings.experiments.running(ds or self.ds)
+
+    @property
+    def list_rules(self) -> ListRules:
+        """The site's rules of lists; the job declares that it uses them."""
+        found: ListRules = self._declared("list_rules")
+        return found
 
     @property
     def stances(self) -> Stances:
@@ -242,6 +257,11 @@ class Runner:
         """Vectors in an embedding space; two spaces never meet."""
         return self._vectors.setdefault(space, VectorStore(self.lake, space))
 
+    def event_types(self, ds: dt.date) -> Weights:
+        """The weights of event types for a night: the site's own, or those that were fitted from them and are valid for it."""
+        version, own = registry.valid_for(self.lake, FITTED_WEIGHTS, ds), self.settings.event_types
+        return own.fitted(version.params) if version else own
+
     # -- what a night needs ------------------------------------------------------------------------------------------------------
     def parts(self, table: str, under: registry.ModelVersion | None) -> dict[str, str]:
         """Partition columns of a table beside ds."""
@@ -264,10 +284,10 @@ class Runner:
         """Nights of `table` that `job` reads for ds, oldest first.
 
         Facts must be there for every landed night of the window; what looks back itself (lists, interests) for every night that was ever
-        requested whole. NotBuiltError names the first that is missing. Nights that never landed are absent.
+        requested whole. NotBuiltError names the first that is missing of a table that is not optional. Nights that never landed are absent.
         """
         found, missing = self.look_back(job, table, ds, under, back)
-        if missing:
+        if missing and table not in JOBS[job].optional:
             first, last = missing[0].isoformat(), missing[-1].isoformat()
             # Nights are embedded in the space of their own topics; a training sees to those of its own.
             training = job in TRAINING and table == "text_embedding"
@@ -313,9 +333,13 @@ class Runner:
             elif table == "forecast_model":
                 forecast = evolution.valid_for(self.lake, ds, topics.model_version) if (topics := topic_model_of(under)) else None
                 found.append((table, forecast.model_version if forecast else ""))
-            elif table == "text_head":
-                head = registry.valid_for(self.lake, table, ds)
-                found.append((table, head.model_version if head else ""))
+            elif table == "experiments":
+                for night in (ds - dt.timedelta(days=back) for back in range(JOBS[job].reads[table])):
+                    if experiment := self.settings.experiments.running(night):
+                        found.append((f"{table}/{night.isoformat()}", digest(repr(experiment))))
+            elif table in (FITTED_WEIGHTS, "text_head", "ranker"):
+                valid = registry.valid_for(self.lake, table, ds + ONE_DAY if job in TRAINING else ds)
+                found.append((table, valid.model_version if valid else ""))
             elif table == "text_embedding":
                 # A vector follows from its text and its space; who wrote it first does not matter.
                 self.window(job, table, ds, under)
@@ -332,12 +356,14 @@ class Runner:
 
         That is the night's topic model; for tables kept by topic model all under which they are read; for vectors one for each embedding
         space of those. Where a job needs no more than vectors, an encoder stands in for the topic model that is not there; what is trained
-        is trained on the vectors of the encoder that is set, or on the topics that are valid from the next night on.
+        is trained on the vectors of the encoder that is set, or on the topics (and in their space) that are valid from the next night on.
         """
         spec, own = JOBS[job], self.models.of(ds)
         vectors = any("embedding_space" in TABLES[t].partition for t in (*spec.reads, *spec.writes) if t in TABLES)
         if job in TRAINING:
-            return [self.models.encoder(ds + ONE_DAY) if vectors else self.models.valid(ds + ONE_DAY)]
+            topics = any("model_version" in TABLES[t].partition for t in spec.reads if t in TABLES)
+            valid = self.models.valid(ds + ONE_DAY) if topics or not vectors else None
+            return [valid or (self.models.encoder(ds + ONE_DAY) if vectors else None)]
         if any("model_version" in TABLES[t].partition for t in spec.writes):
             return [*self.models.reading(ds)]
         if any("embedding_space" in TABLES[t].partition for t in spec.writes):

@@ -18,7 +18,9 @@ from recsys_core.events import DEFAULT_WEIGHTS, Weights, overridden
 
 if TYPE_CHECKING:
     from recsys_core.annotate.classify import Taxonomy
+    from recsys_core.experiments import Experiments
     from recsys_core.generate import TextGenerator
+    from recsys_core.ranking.policy import ListRules
     from recsys_core.segments.rules import Rules
     from recsys_core.sensitive import Sensitive
     from recsys_core.taxonomy_edges import TaxonomyEdges
@@ -60,15 +62,24 @@ class Settings(BaseSettings):
         None, description="CSV file (src, dst) of topics, by id or label, that lead from one to the other for reasons no log shows"
     )
     segments_file: str | None = Field(None, description="TOML file of audiences by rules: docs/segments.md")
+    experiments_file: str | None = Field(
+        None, description="TOML file of experiments with lists: their nights, arms and what each arm changes: docs/evaluation.md"
+    )
+    lists_file: str | None = Field(None, description="TOML file of what lists may hold, their sizes and their mixture: docs/lists.md")
     erasure_inbox: str | None = Field(None, description="folder of lists of user ids that the DAG erasure forgets, one id on each line")
     intraday_source: str = Field("landing", description="where the running day's events come from: landing, or kafka://host:port/topic")
     intraday_kappa: float = Field(5.0, gt=0, le=10_000, description="events of a day that weigh as much as the night before in its overlay")
     device: str = Field("auto", pattern="^(auto|cpu|cuda)$", description="where texts are embedded and networks run: auto, cpu or cuda")
+    recommend_on: str = Field(
+        "local", pattern="^(local|spark)$", description="whether this process counts transitions and factorises for lists, or Spark does"
+    )
+    recommenders: str = Field("transitions,content,popularity", description="sources that the lists blend, comma-separated")
     forecast_models: str = Field("gru", description="sequence models that training fits, comma-separated: nights use the first")
     train_processes: int = Field(1, ge=1, le=64, description="processes that train a forecast together, each on a GPU of its own if any")
     text_generator: str = Field(
         "template", pattern="^(template|local|endpoint)$", description="what names topics: template, local (a language model) or endpoint"
     )
+    reason_copy: bool = Field(False, description="whether TEXT_GENERATOR writes a sentence behind the reasons of the most shown items")
     text_model: str | None = Field(
         None, description="local: a folder or Hugging Face id downloaded before; endpoint: the model's name there"
     )
@@ -180,6 +191,20 @@ class Settings(BaseSettings):
         return self._from_file("segments_file", rules, Rules())
 
     @cached_property
+    def list_rules(self) -> ListRules:
+        """The site's rules of lists, the usual ones without a file."""
+        from recsys_core.ranking.policy import ListRules, list_rules
+
+        return self._from_file("lists_file", list_rules, ListRules())
+
+    @cached_property
+    def experiments(self) -> Experiments:
+        """The site's experiments with lists, none without a file."""
+        from recsys_core.experiments import Experiments, experiments
+
+        return self._from_file("experiments_file", experiments, Experiments())
+
+    @cached_property
     def taxonomy_edges(self) -> TaxonomyEdges:
         """The site's own edges between topics, none without a file."""
         from recsys_core.taxonomy_edges import TaxonomyEdges, taxonomy_edges
@@ -221,6 +246,10 @@ def load_settings() -> Settings:
     loaded = Settings(_env_file=path if Path(path).is_file() else None)
     # A wrong file is said before any job starts.
     _ = loaded.event_types, loaded.taxonomy, loaded.sensitive_topics, loaded.taxonomy_edges, loaded.segments
+    if loaded.lists_file:  # without one nothing is to be checked, and what reads it loads scipy
+        _ = loaded.list_rules
+    if loaded.experiments_file:
+        _ = loaded.experiments
     if loaded.text_generator != "template":
         loaded.generator()  # as is a model or endpoint that is not named
     return loaded

@@ -204,7 +204,8 @@ TABLES: dict[str, Table] = {
             "item",
             "the catalogue as known on ds",
             "ds item_id",
-            "ds item_id title? description? tags? category? brand? price? lang parent_id? valid_from_ds deleted",
+            "ds item_id title? description? tags? category? brand? price? lang parent_id? valid_from_ds deleted "
+            "stock? regions? available_from_ds? available_to_ds? first_ds",
             "lake",
         ),
         _table("category", "the category tree as known on ds", "ds category", "ds category parent? valid_from_ds", "lake"),
@@ -235,6 +236,13 @@ TABLES: dict[str, Table] = {
             "ds user_key declared",
             "ds user_key declared stance topic_id? term? text_hash? declared_ds",
             "lake",
+        ),
+        _table(
+            "user_attribute",
+            "what the site told of a user, as known on ds; lists are compared between groups by it, nothing else is made of it",
+            "ds user_key attribute",
+            "ds user_key attribute attribute_value",
+            "lake restricted",
         ),
         _table(
             "text_sentiment",

@@ -279,7 +279,7 @@ def test_a_night_is_annotated_by_catalogue_taxonomy_and_head(tmp_path: Path) -> 
         runner,
         "item",
         [
-            {"item_id": i, "title": t, "category": c, "lang": "en", "valid_from_ds": D, "deleted": False, "brand": b}
+            {"item_id": i, "title": t, "category": c, "lang": "en", "valid_from_ds": D, "first_ds": D, "deleted": False, "brand": b}
             for (i, t, c), b in zip(items, ["Lego", "乐高"] * 12, strict=True)
         ],
     )

@@ -300,7 +300,7 @@ def test_plan_names_nights_that_stay_under_their_model_and_a_rollback_needs_one_
     lines = {line.split(":")[0]: line for line in call("plan", *days).output.splitlines(keepends=True)}
     assert all(lines[f"2026-02-01 {job}"].endswith(pinned) for job in ("profile", "expand", "recommend", "evaluate", "publish"))
     assert {name for name in lines if "assign_topics (" in name} == {"2026-02-01 assign_topics (m)", "2026-02-01 assign_topics (m2)"}
-    assert sum(pinned in line for line in lines.values()) == 8
+    assert sum(pinned in line for line in lines.values()) == 9
     assert "pinned" not in call("plan", *days, "--use-current-models").output
     result = call("rollback", "--model-version", "m", "--reason", "worse")
     assert (result.exit_code, result.output) == (1, "failed: m of kind 'topics' is not in use: there are m2\n")

@@ -37,7 +37,14 @@ NIGHTLY_EDGES = {
     "lists": {"publish"},
     "publish": set(),
 }
-TRAINING_EDGES = {"ready": {"fit"}, "fit": {"promote"}, "promote": {"forecast"}, "forecast": set()}
+TRAINING_EDGES = {
+    "ready": {"fit"},
+    "fit": {"promote"},
+    "promote": {"forecast"},
+    "forecast": {"weights"},
+    "weights": {"rank"},
+    "rank": set(),
+}
 ERASURE_EDGES: dict[str, set[str]] = {"forget": set()}
 INTRADAY_EDGES: dict[str, set[str]] = {"overlay": set()}
 

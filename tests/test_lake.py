@@ -42,6 +42,7 @@ def items(*rows: dict[str, Any], ds: dt.date = D) -> pa.Table:
         "price": Decimal("9.9900"),
         "lang": "en",
         "valid_from_ds": ds,
+        "first_ds": ds,
         "deleted": False,
     }
     return pa.Table.from_pylist([plain | r for r in rows], schema=TABLES["item"].arrow_schema())
@@ -222,7 +223,8 @@ def test_every_difference_is_named_in_one_error() -> None:
 
 
 def test_conform_orders_and_casts_what_loses_nothing() -> None:
-    given_rows = ROWS.select(list(reversed(ROWS.column_names))).set_column(0, "deleted", pa.array([False] * 3))
+    given_rows = ROWS.select(list(reversed(ROWS.column_names)))
+    given_rows = given_rows.set_column(given_rows.column_names.index("deleted"), "deleted", pa.array([False] * 3))
     given_rows = given_rows.set_column(given_rows.column_names.index("lang"), "lang", pa.array(["en"] * 3, pa.large_string()))
     assert conform(given_rows, TABLES["item"]).equals(ROWS)
 

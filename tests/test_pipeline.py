@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import pyarrow as pa
 import pytest
 
 from jobs import NIGHTLY
@@ -25,6 +26,7 @@ from jobs.train import rollback
 from recsys_core import registry
 from recsys_core.lake import Lake
 from recsys_core.privacy import user_key
+from recsys_core.ranking.policy import ListRules
 from recsys_core.simulate import simulate
 from recsys_core.tables import TABLES
 from recsys_core.warehouse import PublishError
@@ -199,9 +201,10 @@ def test_evidence_sums_to_the_score(shop: Shop) -> None:
 
 def test_lists_are_full_unseen_ranked_and_say_why(shop: Shop) -> None:
     lake = Lake(str(shop.lake))
-    catalogue = lake.read("item", [LAST], ["item_id", "deleted"]).to_pylist()
-    eligible = {r["item_id"] for r in catalogue if not r["deleted"]}
-    assert len(eligible) < len(catalogue), "nothing was removed from sale: the test cannot fail"
+    catalogue, tree = (lake.read(t, [LAST]) for t in ("item", "category"))
+    sold = ListRules().eligible(catalogue, tree, catalogue["item_id"].combine_chunks(), LAST)
+    eligible = set(catalogue["item_id"].filter(pa.array(sold)).to_pylist())
+    assert len(eligible) < catalogue.num_rows, "everything is on sale: the test cannot fail"
     seen: dict[str, set[str]] = defaultdict(set)
     for row in lake.read("user_item_day", lake.nights("user_item_day"), ["user_key", "item_id"]).to_pylist():
         seen[row["user_key"]].add(row["item_id"])
@@ -210,16 +213,25 @@ def test_lists_are_full_unseen_ranked_and_say_why(shop: Shop) -> None:
     for slot in slots:
         lists[slot["user_key"], slot["list_name"], slot["variant"]].append(slot)
     assert {u for u, name, _ in lists if name == "for_you"} == {*seen, user_key(SECRET.encode(), NEWCOMER)}
-    for (user, _, _), found in lists.items():
+    for (user, name, _), found in lists.items():
         assert [s["rank"] for s in found] == list(range(1, len(found) + 1))
         open_items = eligible - seen[user] if user != "*" else eligible
         listed = {s["item_id"] for s in found}
         assert listed <= open_items
         assert len(listed) == len(found)
-        assert len(found) == LIST_SIZE or (user != "*" and len(found) == len(open_items)), user
-        assert all(a["score"] >= b["score"] for a, b in pairwise(found))
+        if name in ("because_you_liked", "new_for_you"):
+            assert len(found) <= ListRules().new_for_you
+        else:
+            assert len(found) == LIST_SIZE, (user, name)
+        if name != "for_you":  # which is put in order
+            assert all(a["score"] >= b["score"] for a, b in pairwise(found))
+        exploring = [s["rank"] for s in found if s["exploration"]]
+        assert exploring in ([], [LIST_SIZE] if name == "for_you" else []), name
     assert all(s["reason_code"] and s["reason_text_en"] and s["reason_text_zh"] for s in slots)
-    assert {s["source"] for s in slots} == {"transitions", "content", "popularity", "declared"}
+    assert {s["source"] for s in slots} == {"transitions", "content", "popularity", "declared", "expansion"}
+    assert {"for_you", "because_you_liked", "new_for_you"} < {s["list_name"] for s in slots}
+    for s in slots:
+        assert sum(json.loads(s["contributions"]).values()) == pytest.approx(s["score"], abs=1e-5)
     named = [s for s in slots if s["evidence_item_id"] is not None]
     assert named
     assert all(s["evidence_item_id"] in seen[s["user_key"]] for s in named)

@@ -69,7 +69,8 @@ def shop() -> list[NightTables]:
     u1 = ((1, "90d", 0.6, 1), (2, "90d", 0.4, 2), (11, "7d", 0.9, 1), (1, "7d", 0.1, 2))
     u2 = ((11, "90d", 0.2, 2), (2, "90d", 0.8, 1), (11, "7d", 0.5, 2), (2, "7d", 0.5, 1))
     interests = [interest(DAY, user, *one) for user, held in (("u1", u1), ("u2", u2)) for one in held]
-    lists = [slot(DAY, "u1", 1, "i1"), slot(DAY, "u1", 2, "i2"), slot(DAY, "u1", 3, "i3", exploration=True), slot(DAY, "u2", 1, "i1")]
+    lists = [slot(DAY, "u1", 1, "i1"), slot(DAY, "u1", 2, "i2"), slot(DAY, "u2", 1, "i1")]
+    lists += [slot(DAY, "u1", 3, "i3", exploration=True, reason_code="explore")]
     metrics = [
         metric("all", "", 0.3, 0.2, 0.4),
         metric("lang", "zh", -0.1, -0.2, -0.05),
@@ -83,6 +84,21 @@ def shop() -> list[NightTables]:
         "user_topn": table("user_topn", lists),
         "interest_edge": table("interest_edge", [edge(DAY, 1, 2, 0.5, 8), edge(DAY, 2, 1, 0.25, 4), edge(DAY, 1, 2, 9.0, 9, "cooccur")]),
         "eval_metric": table("eval_metric", metrics),
+        "experiment_metric": table(
+            "experiment_metric",
+            [
+                row(ds=DAY, experiment=e, variant=v, metric=m, value=value, ci_low=low, ci_high=high, n=9, sample_ratio_p=p)
+                for e, v, m, value, low, high, p in (
+                    ("varied", "as_before", "hit_rate_10", 0.2, 0.1, 0.3, 0.5),
+                    ("varied", "bold", "hit_rate_10", 0.5, 0.4, 0.6, 0.5),
+                    ("varied", "bold", "hit_rate_10_diff", 0.3, 0.15, 0.45, 0.5),
+                    ("varied", "bold", "return_7d", 0.5, 0.4, 0.6, 0.5),
+                    ("varied", "bold", "return_7d_diff", 0.1, -0.1, 0.3, 0.5),
+                    ("wrong", "b", "hit_rate_10", 0.5, 0.4, 0.6, 0.0001),
+                    ("wrong", "b", "hit_rate_10_diff", 0.3, 0.2, 0.4, 0.0001),
+                )
+            ],
+        ),
     }
     # u1 touched i1 on both nights (one slot consumed, not two) and hid i2; u2 touched nothing.
     first = [outcome(after, "u1", 1, "i1", "view"), outcome(after, "u1", 1, "i1", "click"), outcome(after, "u1", 2, "i2", "hide")]
@@ -136,7 +152,7 @@ def test_generated_ddl_is_fresh() -> None:
 
 
 def test_each_question_says_its_parameters() -> None:
-    assert [path.name[0] for path in QUESTIONS] == list("1234567")
+    assert [path.name[0] for path in QUESTIONS] == list("12345678")
     for path in QUESTIONS:
         head = "".join(line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.startswith("--"))
         assert "?" in head, path.name
@@ -195,10 +211,11 @@ def test_4_did_lists_get_consumed(warehouse: Warehouse) -> None:
         "source",
         "exploration",
         "n_slots",
+        "n_consumed_next_night",
         "n_consumed",
         "share_consumed",
         "nights_observed",
-    ) == [("for_you", "default", "content", False, 3, 1, round(1 / 3, 9), 2), ("for_you", "default", "content", True, 1, 1, 1.0, 2)]
+    ) == [("for_you", "default", "content", False, 3, 1, 1, round(1 / 3, 9), 2), ("for_you", "default", "content", True, 1, 0, 1, 1.0, 2)]
 
 
 def test_5_where_interests_go_next(warehouse: Warehouse) -> None:
@@ -228,6 +245,16 @@ def test_7_who_holds_this_topic(warehouse: Warehouse) -> None:
     assert held(1, "90d", 0.2) == [("u1", 0.6, 1), ("u2", 0.2, 1)]  # u1's games, u2's chess below it
     assert held(1, "7d", 0.95) == [("u1", 1.0, 2)]
     assert held(11, "90d", 0.3) == []
+
+
+def test_8_which_variant_is_better(warehouse: Warehouse) -> None:
+    assert picked(ask(warehouse, 8, ds=DAY), "experiment", "metric", "variant", "value", "diff", "diff_ci_low", "verdict") == [
+        ("varied", "hit_rate_10", "as_before", 0.2, None, None, ""),
+        ("varied", "hit_rate_10", "bold", 0.5, 0.3, 0.15, "higher"),
+        ("varied", "return_7d", "bold", 0.5, 0.1, -0.1, "not settled"),
+        ("wrong", "hit_rate_10", "b", 0.5, 0.3, 0.2, "not to be believed"),
+    ]
+    assert ask(warehouse, 8, ds=DAY + ONE) == []
 
 
 def test_views_show_the_last_night(warehouse: Warehouse) -> None:

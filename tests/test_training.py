@@ -95,7 +95,10 @@ class Shop:
     def land(self, ds: dt.date, items: dict[str, str], users: list[tuple[str, str, str, str | None]], done: list[Any]) -> None:
         """Make the facts of a night."""
         (Path(self.runner.landing.root) / "events" / f"ds={ds}").mkdir(parents=True, exist_ok=True)
-        catalogue = [{"ds": ds, "item_id": i, "title": t, "lang": "en", "valid_from_ds": ds, "deleted": False} for i, t in items.items()]
+        catalogue = [
+            {"ds": ds, "item_id": i, "title": t, "lang": "en", "valid_from_ds": ds, "first_ds": ds, "deleted": False}
+            for i, t in items.items()
+        ]
         for table, found in (
             ("item", rows("item", catalogue)),
             ("item_text", item_texts(ds, items)),

@@ -153,11 +153,17 @@ def slot(ds: dt.date, user: str, rank: int, item: str, **other: Any) -> dict[str
             reason_text_en="like “i1”",
             reason_text_zh="类似 i1",
             evidence_item_id=None,
+            contributions=f'{{"content":{rank},"popularity":0.1}}',
             model_version="blend-1",
             run_id="r1",
         ),
         **other,
     }
+
+
+def met(ds: dt.date, user: str, item: str) -> dict[str, Any]:
+    counts = {n: 0 for n in TABLES["user_item_day"].names if n.startswith("n_")}
+    return row(ds=ds, user_key=user, item_id=item, **counts, last_event_ts=dt.datetime(ds.year, ds.month, ds.day, tzinfo=UTC))
 
 
 def night(ds: dt.date = DAY, rows: Mapping[str, pa.Table] | None = None, run: str = "r1", **publication: Any) -> NightTables:
@@ -312,6 +318,10 @@ def test_a_second_publication_replaces_the_night_and_no_other(url: str) -> None:
             r"1 rows of table user_topn repeat \(ds, user_key, list_name, variant, item_id\)",
         ),
         (spoiled("user_topn", [slot(DAY, "u1", 2, "i1")]), "ranks_are_dense"),
+        (spoiled("user_topn", [slot(DAY, "u1", 1, "i1", contributions='{"content":0.9,"popularity":0.1}')]), "contributions_sum_to_score"),
+        (spoiled("user_topn", [slot(DAY, "u1", 1, "i1", exploration=True)]), "exploration_is_said"),
+        (spoiled("user_topn", [slot(DAY, "u1", 1, "i1", reason_code="explore")]), "exploration_is_said"),
+        (spoiled("user_item_day", [met(DAY, "u1", "i1")]), "lists_hold_nothing_of_the_night"),
         (spoiled("user_topn", [slot(DAY, "u1", 1, "i1", topic_id=99)]), "topics_exist"),
         (
             spoiled("user_interest", [interest(DAY, "u1", 1, "7d", 0.7, 1), interest(DAY, "u1", 2, "7d", 0.4, 2)]),
@@ -467,7 +477,7 @@ def test_decimals_and_text_lists_survive_both_engines(tmp_path: Path, postgres_d
 
     from recsys_core.warehouse.duckdb_session import DuckDBSession
 
-    item = row(ds=DAY, title="it", description=None, category="c", brand=None, lang="zh", valid_from_ds=DAY, deleted=False)
+    item = row(ds=DAY, title="it", description=None, category="c", brand=None, lang="zh", valid_from_ds=DAY, first_ds=DAY, deleted=False)
     rows = table(
         "item",
         [

@@ -293,7 +293,8 @@ def night_of_two(ds: dt.date) -> Any:
     """A night with a row of an erased and of another user in every table that holds users."""
     own: dict[str, Any] = {
         "user_interest": [interest(ds, u, 1, "7d", 0.5, 1, evidence=f'{{"items":[],"rest":2.5,"why":"{t}"}}') for u, t in TWO],
-        "user_topn": [slot(ds, u, 1, t) for u, t in TWO],
+        # What was met that night is not listed.
+        "user_topn": [slot(ds, u, 1, f"{t}-listed") for u, t in TWO],
     }
     return night(ds, {n: table(n, own.get(n) or [of_user(n, ds, u, t) for u, t in TWO]) for n in USER_TABLES})
 

@@ -468,5 +468,5 @@ def test_each_user_has_the_lists_of_their_variant() -> None:
         if user != "nobody":
             assert len(mine) == (2 if wanted.name == "varied" else 4)
     assert set(made.filter(pc.equal(made["user_key"], "*"))["variant"].to_pylist()) == {VARIANT}
-    with pytest.raises(RuntimeError, match="variant bold: with the site's rules it has diversity 0.7 and calibration 0.5"):
+    with pytest.raises(RuntimeError, match=r"variant bold: with the site's rules it has diversity 0\.7 and calibration 0\.5"):
         Variant("bold", USUAL, "b", {"diversity": 0.7}).of(Recipe(rules=replace(PLAIN, calibration=0.5)))

@@ -108,7 +108,8 @@ NIGHT: Rows = {
     ],
     "eval_metric": [
         METRIC
-        | {"subject": "recommender", "baseline": "popularity", "value": 0.3125, "ci_low": 0.2, "ci_high": 0.4, "baseline_value": 0.1, "n": 7}
+        | {"subject": "recommender", "baseline": "popularity", "value": 0.3125, "ci_low": 0.2, "ci_high": 0.4}
+        | {"baseline_value": 0.1, "n": 7}
         | {"diff": 0.2125, "diff_ci_low": 0.1, "diff_ci_high": 0.3},
         METRIC | {"subject": "topics", "model_version": MODEL, "metric": "npmi", "k": 0, "value": 0.2345, "baseline": ""},
     ],
@@ -188,7 +189,7 @@ def test_the_pages_are_self_contained_and_escape_text(tmp_path: Path, lake: Lake
     assert "0.2345" not in night, "a metric of topics stands among those of lists"
     for said in ("62.5%", "within 7 days", "within 1 day", "rising", "held together", "3 full", "parts of the 90-day score"):
         assert said in night, said
-    for said in ("(explores)", "what each source adds to it", "0.4375", "users of few events", "recall@10 – popular of late", "+0.212 above"):
+    for said in ("(explores)", "what each source adds", "0.4375", "users of few events", "recall@10 – popular of late", "+0.212 above"):
         assert said in night, said
     # Shares of the last night's interest: 3 of 4 and 1 of 4.
     assert all(said in night for said in ("75.0%", "25.0%"))

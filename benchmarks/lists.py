@@ -24,6 +24,7 @@ from recsys_core import encoders
 from recsys_core.events import COUNTED_TYPES, LOW_RATING
 from recsys_core.metrics import bootstrap, ranking_metrics
 from recsys_core.ranking.blender import FEW_EVENTS, Blend, fit
+from recsys_core.ranking.offer import Offer
 from recsys_core.ranking.training import (
     AHEAD,
     Showable,
@@ -113,7 +114,7 @@ def showable(history_items: int, repeats: bool) -> Showable:
     everything = np.ones(history_items, bool)
     if not repeats:
         return unseen(everything)
-    return lambda past, back: (everything, sparse.csr_matrix((past.n_users, past.n_items), dtype=np.int8))
+    return lambda past, back: Offer.everywhere(everything, sparse.csr_matrix((past.n_users, past.n_items), dtype=np.int8))
 
 
 def measured(past: History, last: dt.date, cut: dt.date, nights: int, warm: int, sources: Sources, repeats: bool) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from recsys_core.rank import top_n
+from recsys_core.ranking.top_n import top_n
 from recsys_core.recommenders.by_factors import top_n_by_factors
 
 BLOCK = 512

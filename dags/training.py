@@ -17,8 +17,8 @@ DOC = """
 ### New models, once a week
 
 Fits topics, a forecast, event weights and the ranker of lists on the nights up to and including `ds`, registers them as versions valid from
-the night after, and builds the windows they need. Each comes into use only if it passes its gate. `nightly` takes the version that was valid
-on its night, so a backfilled night never sees a model trained on its future.
+the night after, and builds the windows they need. Each comes into use only if it passes its gate. `nightly` takes the version that was
+valid on its night, so a backfilled night never sees a model trained on its future.
 
 - The scheduled run (Mondays, 00:00 UTC) trains up to the Sunday that has just ended.
 - **Trigger** with **Night (ds)** trains up to that night; blank means the last night that has ended.

@@ -105,25 +105,16 @@ def experiments(text: str, name: str) -> Experiments:
 
 
 # -- faults ------------------------------------------------------------------------------------------------------------------------
-def _number(low: float, high: float) -> Callable[[Any], bool]:
-    return lambda value: type(value) in (int, float) and low <= value <= high
-
-
-def _whole(low: int, high: int) -> Callable[[Any], bool]:
-    return lambda value: type(value) is int and low <= value <= high
-
-
 def _weights(value: Any) -> bool:
-    given = isinstance(value, dict) and value.keys() <= RECOMMENDERS.keys() and all(_number(0, 100)(v) for v in value.values())
+    given = isinstance(value, dict) and value.keys() <= RECOMMENDERS.keys() and all(toml_file.number(0, 100)(v) for v in value.values())
     return given and any(value.values())
 
 
 # What an arm can change → (what a value has to be, what to give): rules of lists, how they are made, and how sources are blended.
 OVERRIDES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **{name: (_number(0, 1), "a number from 0 to 1") for name in ("diversity", "calibration")},
-    **{name: (_whole(0, 1000), "a whole number from 0 to 1000") for name in ("exploration_slots", "because_you_liked", "new_for_you")},
-    "trending": (_whole(0, 1000), "a whole number from 0 to 1000"),
-    **{name: (_whole(1, 365), "a whole number from 1 to 365") for name in ("new_nights", "popularity_nights")},
+    **{name: (toml_file.number(0, 1), "a number from 0 to 1") for name in ("diversity", "calibration")},
+    **{n: (toml_file.whole(0, 1000), "a whole number from 0 to 1000") for n in ("exploration_slots", "because_you_liked", "new_for_you")},
+    **{name: (toml_file.whole(1, 365), "a whole number from 1 to 365") for name in ("new_nights", "popularity_nights")},
     "sources": (
         _weights,
         f"a table of weights from 0 to 100 of some of {', '.join(RECOMMENDERS)}, like {{ transitions = 1.0, popularity = 0.1 }}",

@@ -14,18 +14,18 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recsys_core import cold_lists, explain
+from recsys_core import explain
 from recsys_core.declared import Stances
 from recsys_core.events import type_weights
 from recsys_core.explain import Proposal, Reasons
 from recsys_core.lake import canonical_json, digest
-from recsys_core.rank import Slots, normalise
-from recsys_core.ranking import named
+from recsys_core.ranking import cold, named
 from recsys_core.ranking.blender import Blend, segments
 from recsys_core.ranking.exploration import Proposed, members
 from recsys_core.ranking.offer import Offer
 from recsys_core.ranking.personal import Exploration, Lists, Order
 from recsys_core.ranking.policy import ListRules, consumed, in_region
+from recsys_core.ranking.top_n import Slots, normalise
 from recsys_core.recommenders.base import Interactions, Ints, Recommender
 from recsys_core.recommenders.history import History, codes, usual
 from recsys_core.recommenders.popularity import Popularity
@@ -59,7 +59,7 @@ class Recipe:
     def version(self, blend: Blend, sources: Mapping[str, Recommender]) -> str:
         """Name of lists by a blend that no training registered: a function of all that decides them, the sources' parameters included."""
         parameters = {name: source.parameters for name, source in sources.items()}
-        return f"lists-{digest([asdict(self), asdict(blend), parameters, cold_lists.DECLARED_WEIGHTS])[:8]}"
+        return f"lists-{digest([asdict(self), asdict(blend), parameters, cold.DECLARED_WEIGHTS])[:8]}"
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Shop:
         shunned = self.first_topics.filter(pc.is_in(self.first_topics["topic_id"], pa.array(sorted(self.hidden), pa.int64())))
         eligible[np.setdiff1d(self.past.item_codes(shunned["item_id"]), [-1])] = False
         met = consumed(self.history, rules.cool_down(self.catalogue, self.tree, self.past.items))
-        muted = cold_lists.barred(self.past.users, self.past, self.first_topics, self.stances.muted)
+        muted = cold.barred(self.past.users, self.past, self.first_topics, self.stances.muted)
         names, region = self.regions
         return Offer(eligible, (met + muted).tocsr(), region, in_region(self.catalogue, self.past.items, names))
 
@@ -257,10 +257,10 @@ def _declared(shop: Shop, recipe: Recipe, variants: Sequence[Variant], arm: Ints
     """for_you of users who only declared what they like."""
     keys = newcomers(shop, recipe.active_nights)
     offer = shop.offer(recipe.rules)
-    who, slots, lately = cold_lists.declared_slots(
+    who, slots, lately = cold.declared_slots(
         shop.past, shop.topics, shop.stances, keys, offer, shop.first_topics, recipe.popularity_nights, recipe.list_size
     )
-    sources = list(cold_lists.DECLARED_WEIGHTS)
+    sources = list(cold.DECLARED_WEIGHTS)
     reasons = Reasons.of_sources(sources, slots.source, slots.evidence, lately[slots.item])
     place = pa.array(arm[codes(who, pa.array(keys, pa.string()))])
     labels = [pa.array([getattr(v, what) for v in variants], pa.string()).take(place) for what in ("name", "version")]
@@ -276,7 +276,7 @@ def _for_unknown(shop: Shop, recipe: Recipe, popular: Popularity, version: str) 
     for lang in sorted({*LIST_LANGUAGES, *languages}):
         known = lang in languages and languages.index(lang) < len(popular.by_group) - 1
         scores[f"popular_{lang}"] = popular.by_group[languages.index(lang) if known else -1]
-    scores |= {f"popular_daypart_{part}": s for part, s in cold_lists.by_daypart(shop.past, shop.contexts, window, shop.ds).items()}
+    scores |= {f"popular_daypart_{part}": s for part, s in cold.by_daypart(shop.past, shop.contexts, window, shop.ds).items()}
     regions, region = shop.regions
     if 0 < len(regions) <= MAX_REGIONS:
         by_region = Popularity(window=window).fit(replace(history, group=region)).by_group
@@ -284,7 +284,7 @@ def _for_unknown(shop: Shop, recipe: Recipe, popular: Popularity, version: str) 
             scores[f"popular_region_{name}"] = by_region[place]
             open_to[f"popular_region_{name}"] = offer.eligible & offer.open_to[place]
     allowed = np.stack([open_to.get(name, open_to[""]) for name in scores])
-    slots = cold_lists.popular_slots(normalise(np.stack(list(scores.values())), allowed), allowed, recipe.list_size)
+    slots = cold.popular_slots(normalise(np.stack(list(scores.values())), allowed), allowed, recipe.list_size)
     reasons = Reasons.of_sources(["popularity"], slots.source, slots.evidence, popular.in_window[slots.item] > 0)
     parts = [([*scores], slots, reasons, "popularity")]
     if recipe.rules.trending:

@@ -95,3 +95,13 @@ def _paths(said: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         yield (key,)
         if isinstance(value, dict):
             yield from ((key, *path) for path in _paths(value))
+
+
+def whole(low: int, high: int) -> Callable[[Any], bool]:
+    """Whether a value is a whole number from `low` to `high`; true is none."""
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def number(low: float, high: float) -> Callable[[Any], bool]:
+    """Whether a value is a number from `low` to `high`."""
+    return lambda value: type(value) in (int, float) and low <= value <= high

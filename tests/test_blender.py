@@ -8,10 +8,12 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy import sparse
 
 from recsys_core.ranking import training
 from recsys_core.ranking.blender import SEGMENTS, Blend, Choices, fit, log_losses, segments
 from recsys_core.ranking.candidates import candidates
+from recsys_core.ranking.offer import Offer
 from recsys_core.recommenders import RECOMMENDERS, Interactions, Recommender
 from recsys_core.recommenders.base import Floats, Ints
 from recsys_core.recommenders.transitions import Transitions
@@ -206,7 +208,8 @@ def test_labels_are_what_came_after_and_could_be_shown() -> None:
     history = Interactions.of(user, item, weight, age, -age, 3, 6)
     eligible = np.array([True, True, True, True, False, True])
     sources = {"popularity": Fixed([[0.0] * 6] * 3)}
-    for may, wanted in ((training.unseen(eligible), [[3]]), (lambda past, back: (eligible, past.seen() * 0), [[2, 3]])):
+    again = Offer.everywhere(eligible, sparse.csr_matrix((history.n_users, history.n_items)))
+    for may, wanted in ((training.unseen(eligible), [[3]]), (lambda past, back: again, [[2, 3]])):
         found = training.choices_after(history, np.ones(8, np.int64), 7, sources, may)
         assert found is not None
         assert found.user.tolist() == [1]

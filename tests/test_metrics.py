@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import ndcg_score
 
-from recsys_core import explain, metrics, rank
+from recsys_core import explain, metrics
 from recsys_core.evaluation import baselines
 from recsys_core.metrics import (
     bootstrap,
@@ -25,10 +25,11 @@ from recsys_core.metrics import (
     resampled,
     serendipity,
 )
+from recsys_core.ranking import top_n
 from recsys_core.recommenders import base
 
 
-@pytest.mark.parametrize("module", [metrics, rank, explain, base, baselines])
+@pytest.mark.parametrize("module", [metrics, top_n, explain, base, baselines])
 def test_worked_examples(module: object) -> None:
     found = doctest.testmod(module, extraglobs={"np": np})  # type: ignore[arg-type]
     assert found.attempted > 0

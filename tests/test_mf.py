@@ -9,8 +9,8 @@ import pytest
 from scipy import sparse
 from test_recommenders import USERS, checkerboard, sequence
 
-from recsys_core.rank import top_n
-from recsys_core.recommenders import Interactions
+from recsys_core.ranking.top_n import top_n
+from recsys_core.recommenders import Interactions, holdout
 from recsys_core.recommenders.als import ALS, item_factors
 from recsys_core.recommenders.biased_mf import RATING_MODELS, BiasedMF
 from recsys_core.recommenders.by_factors import top_n_by_factors
@@ -170,3 +170,19 @@ def test_rating_models_repeat_themselves_and_are_saved(name: str) -> None:
     assert np.array_equal(first.predict(*everybody), loaded.predict(*everybody))
     assert loaded.parameters == first.parameters
     assert first.predict(np.array([120, -1]), np.array([5, 5])) == pytest.approx(float(first.mean[0] + first.item_bias[5]), abs=1e-6)
+
+
+def test_lists_by_factors_are_those_by_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Users with a history, one who met nearly everything, and one without any: full lists, the same by products as by all scores."""
+    rng = np.random.default_rng(5)
+    user = np.r_[rng.integers(0, 40, 600), np.full(595, 40)]
+    item = np.r_[rng.integers(0, 600, 600), np.arange(595)]
+    history = Interactions.of(user, item, np.ones(len(user)), np.zeros(len(user), np.int64), np.arange(len(user)), 42, 600)
+    model = ALS(factors=8, iterations=3).fit(history)
+    users = np.arange(42)
+    found = holdout.lists(model, history, users, 10)
+    monkeypatch.setattr(holdout, "ALS", ())
+    items, scores = holdout.lists(model, history, users, 10)
+    assert found[1] == pytest.approx(scores, abs=2e-6)
+    assert (found[0] == items).mean() > 0.98  # ties go by the sixth decimal of products, or of shares
+    assert (items >= 0).sum(axis=1).tolist() == [10] * 40 + [5, 10]

@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from recsys_core.explain import CODES
-from recsys_core.rank import Slots
 from recsys_core.ranking.blender import Blend
 from recsys_core.ranking.named import LEAST_RISE, MIN_USERS, because_you_liked, compared_nights, latest_liked, new_for_you, since, trending
 from recsys_core.ranking.offer import Offer
 from recsys_core.ranking.personal import Lists
+from recsys_core.ranking.top_n import Slots
 from recsys_core.recommenders.base import Interactions, Ints, Recommender
 from recsys_core.recommenders.content import Content
 from recsys_core.recommenders.popularity import Popularity

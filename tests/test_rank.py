@@ -18,11 +18,11 @@ from recsys_core.declared import Stances
 from recsys_core.events import type_weights
 from recsys_core.lake import checksum, conform
 from recsys_core.lists import VARIANT, Recipe, Shop, Variant, make, newcomers
-from recsys_core.rank import Slots, ranked, top_n
 from recsys_core.ranking.blender import FEW_EVENTS, Blend
 from recsys_core.ranking.offer import Offer
 from recsys_core.ranking.personal import Lists
 from recsys_core.ranking.policy import ListRules
+from recsys_core.ranking.top_n import Slots, ranked, top_n
 from recsys_core.recommenders import Interactions, Recommender
 from recsys_core.recommenders.content import Content
 from recsys_core.recommenders.history import History, build, item_vectors, reduce_night, usual
@@ -136,6 +136,12 @@ def test_block_size_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = best(history, 5)
     for name in ("user", "rank", "item", "score", "source", "evidence", "parts"):
         assert np.array_equal(getattr(whole, name), getattr(parts, name))
+
+
+def test_what_was_met_on_256_nights_was_met() -> None:
+    nights = np.arange(256)
+    history = Interactions.of(nights * 0, nights * 0, np.ones(256), 255 - nights, nights, 1, 3)
+    assert (history.seen() + sparse.csr_matrix((1, 3), dtype=np.int8)).nnz == 1
 
 
 # -- rows ------------------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recsys_core.evaluation.relevance import Cut
-from recsys_core.rank import BLOCK
+from recsys_core.ranking.top_n import BLOCK
 from recsys_core.recommenders.base import Floats, Ints, padded
 from recsys_core.recommenders.last_item import LastItem
 from recsys_core.recommenders.popularity import Popularity

@@ -15,7 +15,7 @@ from recsys_core.evaluation.relevance import Cut
 from recsys_core.evaluation.rows import CUTS, Name, Row, compared_in, rounded, sliced
 from recsys_core.lists import UNKNOWN_USER
 from recsys_core.metrics import calibration_kl, coverage, diversity, gini, hits, mean_popularity, novelty, ranking_metrics, serendipity
-from recsys_core.rank import BLOCK
+from recsys_core.ranking.top_n import BLOCK
 from recsys_core.recommenders.base import Floats, Ints, profiles
 from recsys_core.recommenders.content import unit
 from recsys_core.recommenders.history import History

@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from recsys_core.lake import canonical_json
-from recsys_core.rank import DIGITS, top_n
+from recsys_core.ranking.top_n import DIGITS, top_n
 from recsys_core.recommenders.base import Floats, Ints
 
 # Users with fewer events are known by what they turned to rather than by what others did after it: texts count for more.

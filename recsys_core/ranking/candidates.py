@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_core.rank import DIGITS, normalise
+from recsys_core.ranking.top_n import DIGITS, normalise
 from recsys_core.recommenders.base import Floats, Ints, Recommender
 
 # Items that each source proposes: twice the longest list, so that what is re-ranked has something to choose from.

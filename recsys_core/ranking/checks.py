@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys_core import cold_lists
 from recsys_core.events import DEFAULT_WEIGHTS, Weights
 from recsys_core.explain import TEMPLATES
+from recsys_core.ranking import cold
 from recsys_core.ranking.policy import ListRules, consumed, in_region
 from recsys_core.recommenders.base import Ints
 from recsys_core.recommenders.history import History, build, codes, reduced, usual
@@ -99,7 +99,7 @@ def _stopping_short(found: pa.Table, out: Ints, past: History, site: Site, rules
     eligible[np.setdiff1d(codes(shunned["item_id"], items), [-1])] = False
     regions, region = usual(site.sessions, "region", keys)
     shown = in_region(site.catalogue, items, regions)
-    muted = cold_lists.barred(keys, past, site.topics, site.muted)
+    muted = cold.barred(keys, past, site.topics, site.muted)
     code, n, more = past.user_codes(keys), found["n"].to_numpy(), 0
     for row in range(len(keys)):
         may = eligible & shown[region[row]]

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recsys_core.explain import Reasons, last_met
-from recsys_core.rank import BLOCK, DIGITS, Slots, normalise, top_n
 from recsys_core.ranking.personal import Allowed
+from recsys_core.ranking.top_n import BLOCK, DIGITS, Slots, normalise, top_n
 from recsys_core.recommenders.base import Floats, Interactions, Ints, Recommender
 
 THIS_WEEK, WEEKS_BEFORE = 7, 28

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recsys_core.rank import BLOCK, DIGITS, Slots
 from recsys_core.ranking.blender import Blend
 from recsys_core.ranking.candidates import FALLBACK, PER_SOURCE, candidates
 from recsys_core.ranking.exploration import Proposed, explore
 from recsys_core.ranking.rerank import rerank
+from recsys_core.ranking.top_n import BLOCK, DIGITS, Slots
 from recsys_core.recommenders.base import Floats, Ints, Recommender
 
 # Users → (len(users), n_items), what may be shown to each; a copy.

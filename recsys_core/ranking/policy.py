@@ -159,28 +159,24 @@ def list_rules(text: str, name: str) -> ListRules:
 
 
 # -- faults ------------------------------------------------------------------------------------------------------------------------
-def _whole(low: int, high: int) -> Callable[[Any], bool]:
-    return lambda value: type(value) is int and low <= value <= high
-
-
-_SIZE = (_whole(0, MAX_SIZE), f"a whole number from 0 (no such list) to {MAX_SIZE}")
+_SIZE = (toml_file.whole(0, MAX_SIZE), f"a whole number from 0 (no such list) to {MAX_SIZE}")
 _SHARE = (lambda v: type(v) in (int, float) and 0 <= v <= 1, "a number from 0 to 1, like 0.2")
 # Key → (what a value has to be, what to give).
 _VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "list_size": (_whole(1, MAX_SIZE), f"a whole number from 1 to {MAX_SIZE}"),
+    "list_size": (toml_file.whole(1, MAX_SIZE), f"a whole number from 1 to {MAX_SIZE}"),
     "because_you_liked": _SIZE,
     "new_for_you": _SIZE,
     "trending": _SIZE,
-    "new_nights": (_whole(1, MAX_NIGHTS), f"nights, a whole number from 1 to {MAX_NIGHTS}"),
+    "new_nights": (toml_file.whole(1, MAX_NIGHTS), f"nights, a whole number from 1 to {MAX_NIGHTS}"),
     "diversity": _SHARE,
     "calibration": _SHARE,
-    "exploration_slots": (_whole(0, MAX_SIZE), "a whole number from 0 to list_size"),
+    "exploration_slots": (toml_file.whole(0, MAX_SIZE), "a whole number from 0 to list_size"),
     "repeat": (
-        lambda v: _whole(1, MAX_NIGHTS)(v) or (isinstance(v, str) and v in REPEAT),
+        lambda v: toml_file.whole(1, MAX_NIGHTS)(v) or (isinstance(v, str) and v in REPEAT),
         f'"never", "always", or nights after which an item may come back, a whole number from 1 to {MAX_NIGHTS}',
     ),
     "ttl_nights": (
-        lambda v: _whole(1, MAX_NIGHTS)(v) or (isinstance(v, str) and v in TTL),
+        lambda v: toml_file.whole(1, MAX_NIGHTS)(v) or (isinstance(v, str) and v in TTL),
         f'nights, a whole number from 1 to {MAX_NIGHTS}, or "none"',
     ),
 }

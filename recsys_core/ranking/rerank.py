@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recsys_core.rank import DIGITS
+from recsys_core.ranking.top_n import DIGITS
 from recsys_core.recommenders.base import Floats, Ints, padded
 
 SMOOTHING = 0.01  # Steck's α

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy import sparse
 
 from recsys_core.metrics import bootstrap, ranking_metrics
-from recsys_core.rank import BLOCK
 from recsys_core.ranking.blender import Blend, Choices, fit, log_losses, segments, sharpened
 from recsys_core.ranking.candidates import PER_SOURCE, candidates
+from recsys_core.ranking.offer import Offer
 from recsys_core.ranking.policy import ListRules, consumed
+from recsys_core.ranking.top_n import BLOCK
 from recsys_core.recommenders import Interactions, Recommender, recommender
 from recsys_core.recommenders.base import Floats, Ints
 from recsys_core.recommenders.history import History, codes
@@ -34,8 +34,8 @@ MAX_USERS, MIN_USERS = 2000, 50  # of a cut; to fit and to judge by
 GATE = f"ndcg@{K}"
 ITEMS = "items.txt"
 
-# (history as of a cut, nights back) → items that could be shown then (n_items,), and what each user could not be shown (n_users, n_items).
-Showable = Callable[[Interactions, int], tuple[NDArray[np.bool_], sparse.csr_matrix]]
+# (history as of a cut, nights back) → what could be shown then, and to whom.
+Showable = Callable[[Interactions, int], Offer]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def restored(files: Mapping[str, bytes], items: pa.Array) -> dict[str, Recommend
 
 def unseen(eligible: NDArray[np.bool_]) -> Showable:
     """Everything eligible that a user never met could be shown."""
-    return lambda past, back: (eligible, past.seen())
+    return lambda past, back: Offer.everywhere(eligible, past.seen())
 
 
 def listable(past: History, catalogue: pa.Table, tree: pa.Table, rules: ListRules, ds: dt.date, hidden: Ints) -> Showable:
@@ -116,11 +116,11 @@ def listable(past: History, catalogue: pa.Table, tree: pa.Table, rules: ListRule
     first[past.item_codes(catalogue["item_id"])] = catalogue["first_ds"].to_numpy().astype("datetime64[D]")
     cool_down = rules.cool_down(catalogue, tree, past.items)
 
-    def found(known: Interactions, back: int) -> tuple[NDArray[np.bool_], sparse.csr_matrix]:
+    def found(known: Interactions, back: int) -> Offer:
         then = ds - dt.timedelta(days=back)
         eligible = rules.eligible(catalogue, tree, past.items, then) & (first <= np.datetime64(then, "D"))
         eligible[hidden] = False
-        return eligible, consumed(known, cool_down)
+        return Offer.everywhere(eligible, consumed(known, cool_down))
 
     return found
 
@@ -129,15 +129,6 @@ def as_of(history: Interactions, back: int) -> Interactions:
     """The history as it was so many nights ago."""
     past = history.take(history.age >= back)
     return replace(past, age=past.age - back)
-
-
-def allowed_to(users: Ints, eligible: NDArray[np.bool_], barred: sparse.csr_matrix) -> NDArray[np.bool_]:
-    """(len(users), n_items), whether the item may be shown to the user."""
-    found = np.broadcast_to(eligible, (len(users), len(eligible))).copy()
-    kept = barred[users]
-    kept.eliminate_zeros()
-    found[np.repeat(np.arange(len(users)), np.diff(kept.indptr)), kept.indices] = False
-    return found
 
 
 def choices_after(
@@ -155,13 +146,13 @@ def choices_after(
     `sources` have met the history as of `back` nights ago. At most `max_users` users are asked, evenly over the order of keys.
     """
     past = as_of(history, back)
-    eligible, barred = showable(past, back)
+    offer = showable(past, back)
     since = history.take((history.age < back) & (history.age >= back - ahead))
     width = history.n_items
     pair, at = np.unique(since.user * width + since.item, return_inverse=True)
     wanted = pair[np.bincount(at, since.weight, len(pair)) > 0]
-    wanted = wanted[eligible[wanted % width] & np.isin(wanted // width, past.user)]
-    closed = np.asarray(barred[wanted // width, wanted % width]).ravel() != 0 if len(wanted) else np.zeros(0, bool)
+    wanted = wanted[offer.eligible[wanted % width] & np.isin(wanted // width, past.user)]
+    closed = np.asarray(offer.barred[wanted // width, wanted % width]).ravel() != 0 if len(wanted) else np.zeros(0, bool)
     wanted = wanted[~closed]
     users = np.unique(wanted // width)
     if max_users:
@@ -170,7 +161,7 @@ def choices_after(
     parts = []
     for first in range(0, len(users), BLOCK):
         block = users[first : first + BLOCK]
-        found = candidates(sources, block, allowed_to(block, eligible, barred), per_source)
+        found = candidates(sources, block, offer.to(block), per_source)
         chosen = np.isin(block[:, None] * width + found.item, wanted) & (found.item >= 0)
         own = wanted[np.isin(wanted // width, block)] // width
         n_relevant = np.bincount(np.searchsorted(block, own), minlength=len(block))

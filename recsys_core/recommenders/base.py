@@ -70,9 +70,10 @@ class Interactions:
         return self.take(self.weight > 0)
 
     def seen(self) -> sparse.csr_matrix:
-        """(n_users, n_items), non-zero where the user ever met the item, for better or worse."""
+        """(n_users, n_items), 1 where the user ever met the item, for better or worse."""
         matrix = sparse.csr_matrix((np.ones(len(self.user), np.int8), (self.user, self.item)), shape=(self.n_users, self.n_items))
         matrix.sum_duplicates()
+        matrix.data[:] = 1  # a sum of so small numbers may have gone round to 0
         return matrix
 
 

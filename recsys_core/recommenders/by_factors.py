@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recsys_core.rank import DIGITS, top_n
+from recsys_core.ranking.top_n import DIGITS, top_n
 from recsys_core.recommenders.base import Floats, Ints
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from typing import ClassVar
 import numpy as np
 from scipy import sparse
 
-from recsys_core.recommenders.base import Floats, Interactions, Ints, Recommender, padded, profiles, strongest
+from recsys_core.recommenders.base import Floats, Interactions, Ints, Recommender, padded, places_from_end, profiles, strongest
 
+LONGEST = 2_000
 _CELLS = 2**24  # of a product that are held at once
 
 
@@ -62,8 +63,12 @@ class ItemItem(Recommender):
 
 
 def likings(history: Interactions, weight_power: float) -> sparse.csr_matrix:
-    """(Σ positive weights)^weight_power of each user and item, shape (n_users, n_items): with power 0 who liked what, however often."""
+    """(Σ positive weights)^weight_power of each user and item, shape (n_users, n_items): with power 0 who liked what, however often.
+
+    Of a user the latest LONGEST interactions count: pairs grow with the square, and who meets everything says little about any two items.
+    """
     liked = history.positive()
+    liked = liked.take(places_from_end(liked.user) < LONGEST)
     matrix = sparse.csr_matrix((liked.weight, (liked.user, liked.item)), shape=(history.n_users, history.n_items))
     matrix.sum_duplicates()
     matrix.data **= weight_power

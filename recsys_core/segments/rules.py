@@ -121,10 +121,6 @@ def _kind(given: dict[str, Any]) -> type[Did] | type[Holds] | type[Changed]:
 
 
 # -- faults ------------------------------------------------------------------------------------------------------------------------
-def _whole(low: int, high: int) -> Callable[[Any], bool]:
-    return lambda value: type(value) is int and low <= value <= high
-
-
 def _words(value: Any) -> bool:
     return isinstance(value, str) and bool(re.search(r"\w", value))
 
@@ -133,17 +129,17 @@ def _words(value: Any) -> bool:
 _SINGLE = ("at_least", "nights", "min_share", "horizon")
 _VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "event_types": (lambda v: v in EVENT_TYPES, f"one or more of {', '.join(EVENT_TYPES)}"),
-    "topic": (_whole(1, 2**63 - 1), "ids of topics, whole numbers from 1"),
+    "topic": (toml_file.whole(1, 2**63 - 1), "ids of topics, whole numbers from 1"),
     "term": (_words, 'words in quotes, like ["tea", "茶"]'),
     "category": (_words, "names of categories in quotes"),
     "brand": (_words, "names of brands in quotes"),
-    "at_least": (_whole(1, 1_000_000), "a whole number from 1 to 1000000"),
-    "nights": (_whole(1, MAX_NIGHTS), f"a whole number from 1 to {MAX_NIGHTS}"),
+    "at_least": (toml_file.whole(1, 1_000_000), "a whole number from 1 to 1000000"),
+    "nights": (toml_file.whole(1, MAX_NIGHTS), f"a whole number from 1 to {MAX_NIGHTS}"),
     "min_share": (lambda v: type(v) in (int, float) and 0 < v <= 1, "a number above 0 and at most 1, like 0.2"),
     "horizon": (lambda v: v in HORIZONS, f"one of {', '.join(HORIZONS)}"),
     "change": (lambda v: v in CHANGES, f"one or more of {', '.join(CHANGES)}"),
     "lifecycle": (lambda v: v in LIFECYCLES, f"one or more of {', '.join(LIFECYCLES)}"),
-    "cold_level": (_whole(0, 3), "one or more of 0, 1, 2, 3"),
+    "cold_level": (toml_file.whole(0, 3), "one or more of 0, 1, 2, 3"),
 }
 _PROFILE = ("lifecycle", "cold_level")
 _KEYS: dict[type, tuple[str, ...]] = {

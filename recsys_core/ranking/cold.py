@@ -14,10 +14,10 @@ from scipy import sparse
 
 from recsys_core.declared import Stances
 from recsys_core.parse.event import DAYPARTS
-from recsys_core.rank import DIGITS, Slots, top_n
 from recsys_core.ranking.blender import Blend
 from recsys_core.ranking.offer import Offer
 from recsys_core.ranking.personal import Lists
+from recsys_core.ranking.top_n import DIGITS, Slots, top_n
 from recsys_core.recommenders.base import Floats, Interactions, Recommender
 from recsys_core.recommenders.declared import Declared
 from recsys_core.recommenders.history import History, codes

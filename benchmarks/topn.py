@@ -5,7 +5,7 @@ time order, all of it history. `--interactions FILE` takes user, item, rating, t
 names. Ids are integers or any text. RECS.parquet has columns user, item, rank (from 1), score (over the user's largest; 0 = by popularity),
 ids as they came in. Every user of FILE gets k items, or all that they have not met.
 
-`auto` holds a part of FILE out (each user's last item of --sequences, a random quarter of each item's rows of --interactions, which suits a
+`auto` holds a part of FILE out (each user's last item of --sequences, a random tenth of each item's rows of --interactions, which suits a
 test that is drawn at random; say `--validation time` where what comes later is to be found), tries recommenders and parameter sets
 while --budget-s lasts, mixes the best, keeps what has the largest NDCG@10, prints the table, and fits that on all of FILE. The same seed
 gives the same bytes as long as the same sets are tried.
@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from benchmarks.interactions import Log, as_ids, read_ids, read_interactions, read_sequences
 from recsys_core.recommenders import RECOMMENDERS
 from recsys_core.recommenders.grid import GRID
-from recsys_core.recommenders.holdout import CUTS, lists
+from recsys_core.recommenders.holdout import CUTS, SHARE, lists
 from recsys_core.recommenders.selection import NEED_TEXTS, Selection, built, choose, sets
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -52,7 +52,7 @@ def chosen(log: Log, validation: str, share: float, seed: int, budget: float, al
 @click.option("--users", "wanted", type=FILE, help="make lists for these users alone, an id a line; unknown ones get what is popular")
 @click.option("--budget-s", "budget", type=click.FloatRange(0), default=300, show_default=True, help="seconds in which auto chooses")
 @click.option("--validation", type=click.Choice(CUTS), help="what auto holds out [default: last of sequences, random of interactions]")
-@click.option("--validation-share", "share", type=click.FloatRange(0.01, 0.9), default=0.25, show_default=True, help="of random and time")
+@click.option("--validation-share", "share", type=click.FloatRange(0.01, 0.9), default=SHARE, show_default=True, help="of random and time")
 @click.option("--direction-blind", is_flag=True, help="auto tries nothing that depends on the direction of a sequence")
 def main(
     sequences: Path | None,

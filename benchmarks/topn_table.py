@@ -3,7 +3,7 @@
 `python -m benchmarks topn-table --data DIR [--only beauty,ml-100k]` reads `Beauty.txt` (sequences: each user's last item is the test, all
 before it is given) and `ml-100k.inter` (a quarter of each item's ratings, drawn with numpy's seed 42 in file order, is the test). All items
 are ranked, those met are left out, means are over users, with 95 % intervals by resampling users. Everything of our rows and of the peers
-re-run is chosen by a validation cut inside what is given: the last item but one, or a random quarter of each item's rows. Seconds, those
+re-run is chosen by a validation cut inside what is given: the last item but one, or a random tenth of each item's rows. Seconds, those
 of the budget, too, are CPU time, which other work on the machine leaves as it is.
 
 `auto` is what `python -m benchmarks topn` chooses; single models have their best parameter set of that validation, --slow adds those for
@@ -27,7 +27,7 @@ from benchmarks.topn import candidates
 from benchmarks.topn_peers import peers, rectools, tuned
 from recsys_core.metrics import Estimate, bootstrap
 from recsys_core.recommenders.base import Floats
-from recsys_core.recommenders.holdout import Cut, K, cut, lists, measured, stratified
+from recsys_core.recommenders.holdout import SHARE, Cut, K, cut, lists, measured, stratified
 from recsys_core.recommenders.selection import Selection, Trial, built, choose, sets
 
 PEER_USERS = 3_000  # validation users that choose a peer's setting
@@ -129,11 +129,11 @@ def table(name: str, data: Path, budget: float, seed: int, slow: bool = False, p
     protocol = PROTOCOLS[name]
     log = protocol.read(data / protocol.file)
     test = protocol.split(log)
-    held = cut(test.known, protocol.validation, 0.25, seed)
+    held = cut(test.known, protocol.validation, SHARE, seed)
     held = held.among(np.sort(np.random.default_rng(seed).permutation(held.users)[:PEER_USERS]))
 
     def selection(blind: bool) -> Selection:
-        return choose(test.known, candidates(), protocol.validation, 0.25, seed, budget, time.process_time, direction_blind=blind)
+        return choose(test.known, candidates(), protocol.validation, SHARE, seed, budget, time.process_time, direction_blind=blind)
 
     chosen: list[tuple[str, Selection]] = []
     rows: list[Row] = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_core.ranking.top_n import DIGITS, normalise
+from recsys_core.ranking.top_n import DIGITS, normalise, ordered_keys
 from recsys_core.recommenders.base import Floats, Ints, Recommender
 
 # Items that each source proposes: twice the longest list, so that what is re-ranked has something to choose from.
@@ -34,21 +34,25 @@ def candidates(sources: Mapping[str, Recommender], users: Ints, allowed: NDArray
     The source 'popularity', the last one without it, also gives what it has no opinion of, by code: there are `per_source` candidates at
     least, or all that is allowed. `allowed` is (len(users), n_items). Sources have met the users. Scores count to 6 decimals, ties go to
     the lower code.
-    Scores of all items are held for these users alone: ask for `rank.BLOCK` of them at a time.
+    Scores of all items are held for these users alone: ask for `top_n.BLOCK` of them at a time.
     """
     fallback = FALLBACK if FALLBACK in sources else list(sources)[-1]
+    columns = np.flatnonzero(allowed.any(axis=0))  # few where only new items are asked for
+    allowed = allowed[:, columns]
     scores, united = [], np.zeros(allowed.shape, bool)
     for name, source in sources.items():
-        found = np.round(normalise(source.scores(users), allowed), DIGITS)
+        found = np.round(normalise(source.scores(users)[:, columns], allowed), DIGITS)
         united |= best(found, allowed if name == fallback else allowed & (found > 0), per_source)
         scores.append(found)
     row, code = np.nonzero(united)
     n = np.bincount(row, minlength=len(users))
     item = np.full((len(users), max(int(n.max(initial=0)), 1)), -1)
     item[row, np.arange(len(row)) - np.repeat(np.cumsum(n) - n, n)] = code
+    if not len(columns):
+        return Candidates(item, np.zeros((*item.shape, len(sources))))
     features = np.stack([np.take_along_axis(found, np.maximum(item, 0), axis=1) for found in scores], axis=2)
     features[item < 0] = 0.0
-    return Candidates(item, features)
+    return Candidates(np.where(item >= 0, columns[item], -1), features)
 
 
 def best(scores: Floats, allowed: NDArray[np.bool_], n: int) -> NDArray[np.bool_]:
@@ -59,11 +63,6 @@ def best(scores: Floats, allowed: NDArray[np.bool_], n: int) -> NDArray[np.bool_
     """
     if n >= scores.shape[1]:
         return allowed
-    # A partition of values costs a quarter of one of places, and a set needs no order.
-    held = np.where(allowed, scores, -1.0)
-    least = np.partition(held, -n, axis=1)[:, -n, None]
-    found = (held >= least) & allowed
-    for row in np.flatnonzero(found.sum(axis=1) > n):
-        ties = np.flatnonzero(held[row] == least[row])
-        found[row, ties[len(ties) - (int(found[row].sum()) - n) :]] = False
-    return found
+    keys = ordered_keys(scores, allowed)
+    least: Ints = np.partition(keys, -n, axis=1)[:, -n, None]
+    return (keys >= least) & allowed

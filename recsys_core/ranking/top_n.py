@@ -12,7 +12,7 @@ from recsys_core.recommenders.base import Floats, Ints, Recommender
 
 BLOCK = 512  # users scored at once; fixed, so that products are summed in the same order in every run
 DIGITS = 6
-_BARRED = -(2**62)  # its negative must be an int64 too
+_BARRED = -(2**62)  # and what is below it, whose negatives must be int64 too
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,22 @@ def top_n(scores: Floats, allowed: NDArray[np.bool_], n: int) -> Ints:
     """
     width = scores.shape[1]
     n_best = min(n, width)
-    keys = np.round(scores * 10**DIGITS).astype(np.int64) * width - np.arange(width)
-    keys[~allowed] = _BARRED
+    keys = ordered_keys(scores, allowed)
     best = np.argpartition(-keys, n_best - 1, axis=1)[:, :n_best] if n_best < width else np.broadcast_to(np.arange(width), scores.shape)
     found = np.take_along_axis(keys, best, axis=1)
     order = np.argsort(-found, axis=1, kind="stable")
-    best = np.where(np.take_along_axis(found, order, axis=1) == _BARRED, -1, np.take_along_axis(best, order, axis=1))
+    best = np.where(np.take_along_axis(found, order, axis=1) <= _BARRED, -1, np.take_along_axis(best, order, axis=1))
     return np.pad(best, ((0, 0), (0, n - n_best)), constant_values=-1)
+
+
+def ordered_keys(scores: Floats, allowed: NDArray[np.bool_]) -> Ints:
+    """Whole numbers in the order of the scores, to 6 decimals, ties to the lower column; what is not allowed has the least of all.
+
+    All of a row differ: where many values are equal, numpy's partition takes ten times as long.
+    """
+    column = np.arange(scores.shape[1])
+    keys = np.round(scores * 10**DIGITS).astype(np.int64) * scores.shape[1]
+    return np.where(allowed, keys, _BARRED) - column
 
 
 def ranked(source: Recommender, users: Ints, allowed: Callable[[Ints], NDArray[np.bool_]], n: int) -> Ints:

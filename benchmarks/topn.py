@@ -5,7 +5,7 @@ time order, all of it history. `--interactions FILE` takes user, item, rating, t
 names. Ids are integers or any text. RECS.parquet has columns user, item, rank (from 1), score (over the user's largest; 0 = by popularity),
 ids as they came in. Every user of FILE gets k items, or all that they have not met.
 
-`auto` holds a part of FILE out (each user's last item of --sequences, a random tenth of each item's rows of --interactions, which suits a
+`auto` holds a part of FILE out (each user's last item of --sequences, a random quarter of each item's rows of --interactions, which suits a
 test that is drawn at random; say `--validation time` where what comes later is to be found), tries recommenders and parameter sets
 while --budget-s lasts, mixes the best, keeps what has the largest NDCG@10, prints the table, and fits that on all of FILE. The same seed
 gives the same bytes as long as the same sets are tried.

@@ -3,7 +3,7 @@
 `python -m benchmarks topn-table --data DIR [--only beauty,ml-100k]` reads `Beauty.txt` (sequences: each user's last item is the test, all
 before it is given) and `ml-100k.inter` (a quarter of each item's ratings, drawn with numpy's seed 42 in file order, is the test). All items
 are ranked, those met are left out, means are over users, with 95 % intervals by resampling users. Everything of our rows and of the peers
-re-run is chosen by a validation cut inside what is given: the last item but one, or a random tenth of each item's rows. Seconds, those
+re-run is chosen by a validation cut inside what is given: the last item but one, or a random quarter of each item's rows. Seconds, those
 of the budget, too, are CPU time, which other work on the machine leaves as it is.
 
 `auto` is what `python -m benchmarks topn` chooses; single models have their best parameter set of that validation, --slow adds those for

@@ -104,7 +104,7 @@ class Shop:
             ("item_text", item_texts(ds, items)),
             ("user_text", user_texts(ds, users)),
             ("user_item_day", touched(ds, done)),
-            ("declared_interest", rows("declared_interest", [])),
+            *((name, rows(name, [])) for name in ("declared_interest", "session", "category")),
         ):
             self.lake.write(table, ds, found, Stamp(f"{table}-{ds}", "hash"))
 

@@ -13,6 +13,7 @@ import pytest
 from jobs.runner import ParameterError, Runner
 from jobs.settings import Settings
 from recsys_core import registry
+from recsys_core.experiments import assign
 from recsys_core.lake import Stamp
 from recsys_core.ranking import ranker, training
 from recsys_core.ranking.blender import Blend
@@ -100,3 +101,38 @@ def test_noise_is_not_promoted_and_too_little_is_said(tmp_path: Path) -> None:
     runner.run("fit_ranker", D + 15 * DAY)
     assert [v.status for v in registry.versions(runner.lake, ranker.KIND)] == ["candidate"]
     assert any(line.endswith(": not promoted") for line in said)
+
+
+def test_each_arm_of_an_experiment_gets_lists_of_its_own(tmp_path: Path) -> None:
+    runner, _ = lake_of(tmp_path)
+    last = D + (NIGHTS - 1) * DAY
+    for n in range(NIGHTS):
+        ds = D + n * DAY
+        runner.lake.write("user_item_context_day", ds, table("user_item_context_day", []), Stamp(f"by-hand-{ds}", "h"))
+    for name in ("user_interest", "user_interest_expansion"):
+        runner.lake.write(name, last, table(name, []), Stamp(f"by-hand-{last}", "h"))
+    arms = "[a.arms.as_before]\nshare = 0.5\n[a.arms.crowd]\nshare = 0.5\nnew_for_you = 0\nsources = { popularity = 1.0, ease = 0.5 }\n"
+    (tmp_path / "experiments.toml").write_text(f'[a]\nsalt = "x"\nfrom = {last}\nto = {last}\n{arms}')
+    runner.settings = Settings.model_validate(runner.settings.model_dump() | {"experiments_file": str(tmp_path / "experiments.toml")})
+    runner.run("recommend", last)
+    rows = runner.lake.read("user_topn", [last]).to_pylist()
+    running = runner.settings.experiments.running(last)
+    assert running is not None
+    users = [f"u{u:02}" for u in range(USERS)]
+    of = dict(zip(users, assign(users, running).tolist(), strict=True))
+    mine = [r for r in rows if r["user_key"] != "*"]
+    assert {(r["user_key"], r["variant"]) for r in mine} == {(u, ("as_before", "crowd")[of[u]]) for u in users}
+    versions = {arm: {r["model_version"] for r in mine if r["variant"] == arm} for arm in ("as_before", "crowd")}
+    assert len(versions["as_before"] | versions["crowd"]) == 2
+    found = {arm: {r["source"] for r in mine if r["variant"] == arm and r["list_name"] == "for_you"} for arm in versions}
+    assert "transitions" in found["as_before"] - found["crowd"]
+    assert found["crowd"] <= {"popularity", "ease"}
+    walked = [r for r in mine if r["list_name"] == "for_you" and r["rank"] == 1 and r["variant"] == "as_before"]
+    ahead = {r["user_key"]: int(r["item_id"][1:]) for r in walked}
+    start = np.random.default_rng(4).integers(0, ITEMS, USERS)
+    near = [(item - start[int(user[1:])] - NIGHTS) % ITEMS < 6 for user, item in ahead.items()]
+    assert np.mean(near) > 0.9, "what comes next on the ring comes first"
+    runner.run("recommend", last)
+    assert runner.lake.read("user_topn", [last]).to_pylist() == rows
+    with runner.lake.fs.open(runner.lake.path(f"user_topn/ds={last}/_manifest.json")) as file:
+        assert "experiments" in file.read().decode()

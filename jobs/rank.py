@@ -13,8 +13,9 @@ from recsys_core import registry
 if TYPE_CHECKING:
     from jobs.runner import Night
     from recsys_core.experiments import Experiment
-    from recsys_core.lists import Recipe, Shop, Variant
+    from recsys_core.lists import Recipe, Variant
     from recsys_core.ranking.blender import Blend
+    from recsys_core.ranking.shop import Shop
     from recsys_core.recommenders.base import Recommender
 
 
@@ -47,7 +48,7 @@ def recommend(
     for name in (n for arm in (running.arms if running else ()) for n in arm.changes.get("sources", {}) if n not in sources):
         sources[name] = wanted.fit(name, shop.history)
     variants = _variants(running, recipe, blend, version.model_version if version else None, sources)
-    keys = [*shop.past.users.to_pylist(), *lists.newcomers(shop, active_nights)]
+    keys = [*shop.past.users.to_pylist(), *shop.newcomers(active_nights)]
     arm = experiments.assign(keys, running) if running else np.zeros(len(keys), np.int64)
     rows = lists.make(shop, recipe, sources, variants, arm, night.stamp.run_id)
     if night.settings.reason_copy:
@@ -57,7 +58,7 @@ def recommend(
 
 def _shop(night: Night) -> Shop:
     """What is known on the night."""
-    from recsys_core.lists import Shop
+    from recsys_core.ranking.shop import Shop
     from recsys_core.topics.tables import read_rows
 
     read = past.read(night)

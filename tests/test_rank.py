@@ -17,11 +17,12 @@ from recsys_core import explain
 from recsys_core.declared import Stances
 from recsys_core.events import type_weights
 from recsys_core.lake import checksum, conform
-from recsys_core.lists import VARIANT, Recipe, Shop, Variant, make, newcomers
+from recsys_core.lists import VARIANT, Recipe, Variant, make
 from recsys_core.ranking.blender import FEW_EVENTS, Blend
 from recsys_core.ranking.offer import Offer
 from recsys_core.ranking.personal import Lists
 from recsys_core.ranking.policy import ListRules
+from recsys_core.ranking.shop import Shop
 from recsys_core.ranking.top_n import Slots, ranked, top_n
 from recsys_core.recommenders import Interactions, Recommender
 from recsys_core.recommenders.content import Content
@@ -238,7 +239,7 @@ def lists(
     recipe = recipe or Recipe(list_size=4, rules=PLAIN)
     sources = fitted(of.history)
     variant = Variant(VARIANT, blend or Blend.default([*sources]), "blend-1")
-    arm = np.zeros(len(of.past.users) + len(newcomers(of, recipe.active_nights)), np.int64)
+    arm = np.zeros(len(of.past.users) + len(of.newcomers(recipe.active_nights)), np.int64)
     return conform(make(of, recipe, sources, [variant], arm, "run-1"), TABLES["user_topn"])
 
 
@@ -460,7 +461,7 @@ def test_parts_sum_to_the_score() -> None:
 def test_each_user_has_the_lists_of_their_variant() -> None:
     of_night = shop(stances=said(("nobody", 9, 1.0)))
     recipe, sources = Recipe(list_size=4, rules=PLAIN), fitted(of_night.history)
-    users = [*of_night.past.users.to_pylist(), *newcomers(of_night, 90)]
+    users = [*of_night.past.users.to_pylist(), *of_night.newcomers(90)]
     assert users[-1] == "nobody"
     variants = [Variant("as_before", USUAL, "blend-1"), Variant("varied", mixed(popularity=1.0), "blend-2", {"list_size": 2})]
     arm = np.arange(len(users)) % 2

@@ -14,9 +14,10 @@ import pytest
 
 from recsys_core.declared import Stances
 from recsys_core.explain import TEMPLATES
-from recsys_core.lists import Recipe, Shop, Variant, make
+from recsys_core.lists import Recipe, Variant, make
 from recsys_core.ranking.blender import Blend
 from recsys_core.ranking.policy import ListRules
+from recsys_core.ranking.shop import Shop
 from recsys_core.recommenders import recommender
 from recsys_core.recommenders.history import History, build, reduce_night, usual
 from recsys_core.tables import TABLES

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from recsys_core.report import charts, list_charts
 from recsys_core.report.topics import Query
 
-_BASELINES = {"popularity": "popular of late", "popularity_all_time": "popular ever", "last_item": "what follows the last item"}
+_BASELINES = {"popularity": "popular of late", "popularity_all_time": "popular ever", "last_item": "after the last item"}
 _SQL = {
     "slots": """SELECT l.user_key, l.rank, l.item_id, l.score, l.source, l.exploration, l.reason_text_en, l.reason_text_zh,
         CAST(l.contributions AS VARCHAR) AS contributions FROM user_topn l
@@ -27,7 +27,7 @@ _SQL = {
         WHERE kind = 'ranker' AND model_version IN (SELECT l.model_version FROM user_topn l WHERE l.ds = :ds) ORDER BY model_version""",
     "better": """SELECT list_name, variant, baseline, metric, k, diff, diff_ci_low, diff_ci_high FROM eval_metric
         WHERE ds = :ds AND subject = 'recommender' AND slice_dim = 'all' AND metric IN ('ndcg', 'recall') AND k = 10
-        AND diff_ci_low IS NOT NULL ORDER BY list_name, variant, metric, baseline, model_version""",
+        AND diff_ci_low IS NOT NULL AND (list_name = 'for_you' OR metric = 'ndcg' AND baseline = 'popularity') ORDER BY list_name, variant, metric, baseline, model_version""",
     "trials": """SELECT experiment, variant, metric, value, ci_low, ci_high, n, sample_ratio_p FROM experiment_metric
         WHERE ds = :ds ORDER BY experiment, metric, variant""",
 }

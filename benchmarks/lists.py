@@ -36,8 +36,10 @@ from recsys_core.ranking.training import (
     judged,
     only,
     unseen,
+    usual_options,
 )
 from recsys_core.recommenders.history import History, build, item_vectors, reduce_night, usual
+from recsys_core.recommenders.popularity import Popularity
 from recsys_core.simulate import simulate
 from recsys_core.sources import land
 from recsys_core.texts import compose_item
@@ -46,6 +48,7 @@ SOURCES = ("steam", "online-retail", "simulated")
 # The first night that is scored.
 CUTS = {"steam": "2015-12-04", "online-retail": "2011-11-10", "simulated": "2026-03-30"}
 K = 10
+WINDOWED = "popularity, 14 nights alike"
 FEW = 2  # events up to which texts are asked for what they add, beside all users
 LEAST_USERS = 10
 
@@ -140,7 +143,8 @@ def measured(past: History, last: dt.date, cut: dt.date, nights: int, warm: int,
             continue
         learned = {n: m.about(then) for n, m in sources.learned(then).items()}
         choices = choices_after(history, n_events, back, sources.fitted(then, learned), may, max_users=None)
-        if choices is None:
+        windowed = choices_after(history, n_events, back, {WINDOWED: Popularity().fit(then)}, may, max_users=None)
+        if choices is None or windowed is None:
             continue
         row: dict[str, np.ndarray] = {"user": choices.user}
         blends = {
@@ -150,8 +154,9 @@ def measured(past: History, last: dt.date, cut: dt.date, nights: int, warm: int,
             "blend without texts": bare,
         }
         blends |= {name: Blend.default([name]) for name in sources.names}
+        blends |= {WINDOWED: Blend.default([WINDOWED])}
         for name, blend in blends.items():
-            own = only(choices, blend.sources)
+            own = only(windowed if name == WINDOWED else choices, blend.sources)
             metrics = ranking_metrics(own.hits(blend.scores(own.features, own.segment), K), own.n_relevant, K)
             row |= {f"{name}|ndcg": metrics["ndcg"], f"{name}|recall": metrics["recall"]}
         row["events"] = np.bincount(then.user, n_events[known], then.n_users)[choices.user]
@@ -191,7 +196,7 @@ def main(
     """Print NDCG and recall at 10 of every list with user-bootstrap intervals, and the paired differences of the blend in use to each."""
     past, last = read(source, data, seed, encoder)
     names = tuple(recommenders.split(","))
-    sources = Sources(names, {"popularity": {"window": 14}}, seed)
+    sources = Sources(names, usual_options(14), seed)
     day = (cut or dt.datetime.fromisoformat(CUTS[source])).date()
     found = measured(past, last, day, nights, warm, sources, repeats)
     lists = list(dict.fromkeys(name.split("|")[0] for name in found if "|" in name))

@@ -42,8 +42,8 @@ def recommend(
     shop = _shop(night)
     version = registry.valid_for(night.lake, ranker.KIND, night.ds)
     running = night.experiment()
-    usual = {"popularity": {"window": popularity_nights}}
-    wanted = training.Sources(ranker.names(night.settings.recommenders), usual, seed, past.cluster(night))
+    names = ranker.names(night.settings.recommenders)
+    wanted = training.Sources(names, training.usual_options(popularity_nights), seed, past.cluster(night))
     blend, sources = ranker.sources_for(night.lake, version, wanted, shop.history, shop.past.items)
     for name in (n for arm in (running.arms if running else ()) for n in arm.changes.get("sources", {}) if n not in sources):
         sources[name] = wanted.fit(name, shop.history)

@@ -35,7 +35,7 @@ def fit_ranker(
         names = ranker.names(sources or night.settings.recommenders)
     except ValueError as error:
         raise ParameterError(str(error)) from error
-    wanted = training.Sources(names, {"popularity": {"window": popularity_nights}}, seed, past.cluster(night))
+    wanted = training.Sources(names, training.usual_options(popularity_nights), seed, past.cluster(night))
     # The one of tonight, not of the next night, so that a training that is repeated is judged against the same.
     before = registry.valid_for(lake, ranker.KIND, night.ds)
     in_use = ranker.blend(before, names)

@@ -120,9 +120,11 @@ def _personal(
 ) -> Iterator[Part]:
     """for_you, because_you_liked and new_for_you of some users."""
     history, rules = shop.history, recipe.rules
-    if "popularity" in sources and sources["popularity"].parameters != popular.parameters:
+    own = {name: sources[name] for name in variant.blend.sources}
+    if popular.window != recipe.popularity_nights:  # the variant's own
         popular = Popularity(window=recipe.popularity_nights).fit(history)
-    own = {name: popular if name == "popularity" else sources[name] for name in variant.blend.sources}
+        if isinstance(usual := own.get("popularity"), Popularity):
+            own["popularity"] = Popularity(**usual.parameters | {"window": recipe.popularity_nights}).fit(history)
     names = [*own, EXPLORATION]
     offer = shop.offer(rules)
     segment = segments(np.bincount(history.user, shop.past.n_events, history.n_users))

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # Sources that take long to learn: they are learned in training and kept with the ranker. All others learn anew every night.
 TRAINED = frozenset({"sasrec", "two_towers"})
+# Of the blend's source by popularity, in nights: better than an even window on the weeks before the cuts of all benchmarks.
+HALF_LIFE = 3.0
 AHEAD = 7  # nights after a cut that say what users turned to
 CUTS = (7, 14, 21)  # nights back; the first one judges, the others fit
 K = 10
@@ -78,6 +80,11 @@ class Sources:
             for name in self.names
             if name in learned or name not in TRAINED
         }
+
+
+def usual_options(popularity_nights: int) -> dict[str, dict[str, Any]]:
+    """The arguments of sources in nightly lists."""
+    return {"popularity": {"window": popularity_nights, "half_life": HALF_LIFE}}
 
 
 def artefacts(learned: Mapping[str, Recommender], items: Collection[str]) -> dict[str, bytes]:

@@ -27,7 +27,8 @@ _SQL = {
         WHERE kind = 'ranker' AND model_version IN (SELECT l.model_version FROM user_topn l WHERE l.ds = :ds) ORDER BY model_version""",
     "better": """SELECT list_name, variant, baseline, metric, k, diff, diff_ci_low, diff_ci_high FROM eval_metric
         WHERE ds = :ds AND subject = 'recommender' AND slice_dim = 'all' AND metric IN ('ndcg', 'recall') AND k = 10
-        AND diff_ci_low IS NOT NULL AND (list_name = 'for_you' OR metric = 'ndcg' AND baseline = 'popularity') ORDER BY list_name, variant, metric, baseline, model_version""",
+        AND diff_ci_low IS NOT NULL AND (list_name = 'for_you' OR metric = 'ndcg' AND baseline = 'popularity')
+        ORDER BY list_name, variant, metric, baseline, model_version""",
     "trials": """SELECT experiment, variant, metric, value, ci_low, ci_high, n, sample_ratio_p FROM experiment_metric
         WHERE ds = :ds ORDER BY experiment, metric, variant""",
 }

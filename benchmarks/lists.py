@@ -209,10 +209,10 @@ def main(
         rows = found["events"] <= most
         user = found["user"][rows]
         if len(np.unique(user)) < LEAST_USERS:
-            click.echo(f"\n{title}: fewer than {LEAST_USERS}, nothing to say")
+            click.echo(f"\n- {title}: fewer than {LEAST_USERS}, nothing to say")
             continue
         click.echo(
-            f"\n{source}, {nights} nights from {day}, repeats {'allowed' if repeats else 'left out'}: {title}, {len(np.unique(user)):,}\n"
+            f"\n- {source}, {nights} nights from {day}, repeats {'allowed' if repeats else 'left out'}: {title}, {len(np.unique(user)):,}\n"
         )
         click.echo("| list | NDCG@10 | recall@10 | blend in use − it, NDCG@10 | recall@10 |\n|---|---|---|---|---|")
         for name in lists:
@@ -222,7 +222,7 @@ def main(
             click.echo(f"| {name} | {n.value:.4f} [{n.low:.4f}, {n.high:.4f}] | {r.value:.4f} [{r.low:.4f}, {r.high:.4f}] | {ahead} |")
         texts, bare = (found[f"{x}|ndcg"][rows] for x in ("blend fitted last", "blend without texts"))
         (gain,) = bootstrap(by_user(user, (texts - bare)[:, None]), seed)
-        click.echo(f"\nTexts add {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] NDCG@10 to the blend fitted last.")
+        click.echo(f"\n- Texts add {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] NDCG@10 to the blend fitted last.")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from recsys_core.recommenders import mixing, recommender
 from recsys_core.recommenders.base import Floats, Interactions, Recommender
 from recsys_core.recommenders.grid import GRID
 from recsys_core.recommenders.holdout import K, cut, lists, measured
+from recsys_core.recommenders.item_item import LONGEST
 from recsys_core.recommenders.mixture import Mixture, Part
 
 # Validation users × items that are scored, about, for every parameter set and for those that may be mixed: 2,500 and 7,500 users of 10,000
@@ -186,7 +187,7 @@ def _expected(name: str, parameters: Mapping[str, Any], history: Interactions) -
 
 
 def _pairs(history: Interactions) -> float:
-    return float((np.bincount(history.user).astype(np.float64) ** 2).sum())
+    return float((np.minimum(np.bincount(history.user), LONGEST).astype(np.float64) ** 2).sum())
 
 
 def _said(name: str, parameters: Mapping[str, Any]) -> str:

@@ -78,7 +78,7 @@ class Site:
         return done.stdout + done.stderr
 
     def backfill(self, first: str, last: str) -> None:
-        """Create a backfill, again where SQLite is locked, as the README says: Airflow reads before it writes, and then no waiting helps."""
+        """Create a backfill, again where SQLite is locked, as the README says: Airflow reads before it writes, so waiting does not help."""
         argv = ["-m", "airflow", "backfill", "create", "--dag-id", "nightly", "--from-date", first, "--to-date", last]
         for left in range(4, -1, -1):
             done = subprocess.run([sys.executable, *argv], env=self.env, cwd=REPO, capture_output=True, text=True, check=False)

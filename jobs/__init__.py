@@ -45,6 +45,16 @@ class Job:
     together: str | None = None
 
 
+# What lists are made from, every night and when their ranker is fitted (jobs.past).
+_PAST = {
+    "user_item_day": ALL,
+    "session": WINDOW,
+    "item": 1,
+    "category": 1,
+    "item_text": 1,
+    "text_embedding": 1,
+    "item_topic": 1,
+}
 # What the checks of lists go by.
 _OF_LISTS = {
     "user_topn": 1,
@@ -193,13 +203,7 @@ NIGHTLY: dict[str, Job] = {
     "recommend": Job(
         "jobs.rank:recommend",
         {
-            "user_item_day": ALL,
-            "session": WINDOW,
-            "item": 1,
-            "category": 1,
-            "item_text": 1,
-            "text_embedding": 1,
-            "item_topic": 1,
+            **_PAST,
             "user_item_context_day": FOUR_WEEKS,
             "declared_topic": 1,
             "user_interest": 1,
@@ -336,13 +340,7 @@ TRAINING: dict[str, Job] = {
     "fit_ranker": Job(
         "jobs.ranker:fit_ranker",
         {
-            "user_item_day": ALL,
-            "session": WINDOW,
-            "item": 1,
-            "category": 1,
-            "item_text": 1,
-            "text_embedding": 1,
-            "item_topic": 1,
+            **_PAST,
             "event_weights": 1,
         },
         (),

@@ -99,8 +99,6 @@ def _list_rows(night: Night, shown: pa.Table, seed: int, popularity_nights: int)
 
 def _cut(night: Night, past: History, list_ds: dt.date, beyond_accuracy: bool) -> tuple[Cut, dict[str, tuple[list[str], Any]]]:
     """What the lists of an earlier night are judged by, under the rules they kept to; the slices of their users as known on that night."""
-    import numpy as np
-    from scipy import sparse
 
     from recsys_core import evaluation
     from recsys_core.ranking import policy
@@ -112,8 +110,7 @@ def _cut(night: Night, past: History, list_ds: dt.date, beyond_accuracy: bool) -
     items, tree, rules = then("item"), then("category"), night.list_rules
     topics = night.read("item_topic", 1, ["item_id", "topic_id", "weight", "rank"])
     eligible = rules.eligible(items, tree, past.items, list_ds)
-    hidden = pc.and_(pc.equal(topics["rank"], 1), pc.is_in(topics["topic_id"], pa.array(sorted(night.sensitive), pa.int64())))
-    eligible[np.setdiff1d(past.item_codes(topics["item_id"].filter(hidden)), [-1])] = False
+    eligible[policy.of_topics(topics, past.items, night.sensitive)] = False
     sessions = night.read("session", columns=["ds", "user_key", "lang", "region"])
     sessions = sessions.filter(pc.less_equal(sessions["ds"], pa.scalar(list_ds, pa.date32())))
     langs, regions = history.usual(sessions, "lang", past.users), history.usual(sessions, "region", past.users)
@@ -121,9 +118,7 @@ def _cut(night: Night, past: History, list_ds: dt.date, beyond_accuracy: bool) -
     if beyond_accuracy:
         texts = night.read("item_text", 1, ["item_id", "text_hash"])
         vectors = history.item_vectors(past, texts["item_id"], night.vectors(texts["text_hash"].to_pylist()))
-        ids, item = pc.unique(topics["topic_id"]), past.item_codes(topics["item_id"])
-        at = (item, history.codes(topics["topic_id"], ids))
-        members = sparse.csr_matrix((topics["weight"].to_numpy(), at), shape=(len(past.items), len(ids)))
+        members = history.item_topics(past, topics, pc.unique(topics["topic_id"]))
     cut = evaluation.cut_at(
         past,
         (night.ds - list_ds).days,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from jobs.runner import Night
-    from recsys_core.recommenders.base import Ints
     from recsys_core.recommenders.history import History
 
 
@@ -47,17 +45,6 @@ def read(night: Night) -> Past:
     languages, group = history.usual(sessions, "lang", past.users)
     known = replace(past.interactions, group=group, vectors=vectors)
     return Past(replace(past, interactions=known), languages, catalogue, sessions, topics)
-
-
-def hidden(past: Past, topics: Collection[int]) -> Ints:
-    """Codes of the items whose first topic is one of `topics`."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    first = pc.and_(pc.equal(past.topics["rank"], 1), pc.is_in(past.topics["topic_id"], pa.array(sorted(topics), pa.int64())))
-    found: Ints = np.setdiff1d(past.history.item_codes(past.topics["item_id"].filter(first)), [-1])
-    return found
 
 
 def cluster(night: Night) -> SparkSession | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import pyarrow as pa
@@ -94,12 +95,12 @@ def _variants(
         return [usual]
     found = []
     for arm in running.arms:
-        changes = {k: v for k, v in arm.changes.items() if k != "sources"}
-        mixed, name = blend, version
-        if weights := arm.changes.get("sources"):
-            mixed, name = Blend.linear(weights), None
-        variant = Variant(arm.name, mixed, "", changes)
-        found.append(Variant(arm.name, mixed, name or variant.of(recipe).version(mixed, {n: sources[n] for n in mixed.sources}), changes))
+        weights = arm.changes.get("sources")
+        mixed = Blend.linear(weights) if weights else blend
+        variant = replace(usual, name=arm.name, blend=mixed, changes={k: v for k, v in arm.changes.items() if k != "sources"})
+        if weights or not version:
+            variant = replace(variant, version=variant.of(recipe).version(mixed, {n: sources[n] for n in mixed.sources}))
+        found.append(variant)
     return found
 
 

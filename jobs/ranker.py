@@ -29,6 +29,7 @@ def fit_ranker(
     and not worse than those of the best single source.
     """
     from recsys_core.ranking import ranker, training
+    from recsys_core.ranking.policy import of_topics
 
     ds, lake, say = night.ds.isoformat(), night.lake, night.runner.say
     try:
@@ -49,7 +50,8 @@ def fit_ranker(
         return
     read = past.read(night)
     tree, history = night.read("category", columns=["category", "parent"]), read.history
-    may = training.listable(history, read.catalogue, tree, night.list_rules, night.ds, past.hidden(read, night.sensitive))
+    hidden = of_topics(read.topics, history.items, night.sensitive)
+    may = training.listable(history, read.catalogue, tree, night.list_rules, night.ds, hidden)
     trained = training.train(history.interactions, history.n_events, wanted, may, in_use, seed)
     if trained is None:
         fewest = training.MIN_USERS

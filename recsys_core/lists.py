@@ -17,6 +17,7 @@ from recsys_core.explain import Proposal, Reasons
 from recsys_core.lake import canonical_json, digest
 from recsys_core.ranking import cold, named
 from recsys_core.ranking.blender import Blend, segments
+from recsys_core.ranking.offer import Offer
 from recsys_core.ranking.personal import Lists
 from recsys_core.ranking.policy import ListRules
 from recsys_core.ranking.shop import Shop
@@ -78,13 +79,14 @@ class Variant:
 
 @dataclass(frozen=True)
 class Part:
-    """Slots of one kind, on their way to rows: `keys` and `names` are the user and the list of each."""
+    """Slots of one kind, on their way to rows: of each `keys` has the user, `names` the list."""
 
     keys: pa.Array
     names: pa.Array
     slots: Slots
     sources: Sequence[str]
     reasons: Reasons
+    popularity_nights: int
     variant: pa.Array
     version: pa.Array
 
@@ -99,14 +101,15 @@ def make(shop: Shop, recipe: Recipe, sources: Mapping[str, Recommender], variant
     active = np.unique(shop.history.user[shop.history.age < recipe.active_nights])
     popular = Popularity(window=recipe.popularity_nights).fit(shop.history)
     proposals = shop.proposals()
+    offer = shop.offer(recipe.rules)  # the same for all: variants change no rule of what may be shown
     parts: list[Part] = []
     for number, variant in enumerate(variants):
         own = variant.of(recipe)
-        parts += _personal(shop, own, sources, variant, active[arm[active] == number], popular)
-    parts += _declared(shop, recipe, variants, arm[shop.history.n_users :])
-    parts += _for_unknown(shop, recipe, popular, variants[0].version)
+        parts += _personal(shop, own, sources, variant, active[arm[active] == number], popular, offer)
+    parts += _declared(shop, recipe, variants, arm[shop.history.n_users :], offer)
+    parts += _for_unknown(shop, recipe, popular, variants[0].version, offer)
     compared = named.compared_nights(shop.history)
-    rows = [_rows(shop, part, recipe.popularity_nights, proposals, compared) for part in parts]
+    rows = [_rows(shop, part, proposals, compared) for part in parts]
     made = pa.concat_tables(rows)
     return (
         made.append_column("run_id", pa.repeat(run_id, made.num_rows))
@@ -116,7 +119,13 @@ def make(shop: Shop, recipe: Recipe, sources: Mapping[str, Recommender], variant
 
 
 def _personal(
-    shop: Shop, recipe: Recipe, sources: Mapping[str, Recommender], variant: Variant, users: Ints, popular: Popularity
+    shop: Shop,
+    recipe: Recipe,
+    sources: Mapping[str, Recommender],
+    variant: Variant,
+    users: Ints,
+    popular: Popularity,
+    offer: Offer,
 ) -> Iterator[Part]:
     """for_you, because_you_liked and new_for_you of some users."""
     history, rules = shop.history, recipe.rules
@@ -126,7 +135,6 @@ def _personal(
         if isinstance(usual := own.get("popularity"), Popularity):
             own["popularity"] = Popularity(**usual.parameters | {"window": recipe.popularity_nights}).fit(history)
     names = [*own, EXPLORATION]
-    offer = shop.offer(rules)
     segment = segments(np.bincount(history.user, shop.past.n_events, history.n_users))
     lists = Lists(own, variant.blend, segment, offer.to)
     lately = popular.in_window > 0
@@ -134,7 +142,7 @@ def _personal(
     def part(list_name: str, slots: Slots, reasons: Reasons, of: Sequence[str]) -> Part:
         n = len(slots.user)
         labels = (pa.repeat(list_name, n), pa.repeat(variant.name, n), pa.repeat(variant.version, n))
-        return Part(shop.past.users.take(pa.array(slots.user)), labels[0], slots, of, reasons, *labels[1:])
+        return Part(shop.past.users.take(pa.array(slots.user)), labels[0], slots, of, reasons, recipe.popularity_nights, *labels[1:])
 
     explored = shop.exploration(popular.by_group[-1], rules.exploration_slots) if rules.exploration_slots else None
     slots, why = lists.best(users, recipe.list_size, None, shop.order(rules), explored)
@@ -157,16 +165,15 @@ def _personal(
 
 
 def _reasons(shop: Shop, sources: Mapping[str, Recommender], slots: Slots, lately: NDArray[np.bool_]) -> Reasons:
-    names = [*sources, EXPLORATION]
-    source = np.where(slots.source < len(sources), slots.source, list(sources).index("popularity") if "popularity" in sources else 0)
-    found = Reasons.of_sources(names[:-1], source, slots.evidence, lately[slots.item])
+    names = list(sources)
+    source = np.minimum(slots.source, len(names) - 1)  # slots that explore have none of them, and get a reason of their own
+    found = Reasons.of_sources(names, source, slots.evidence, lately[slots.item])
     return found.but_repeats(slots.user, slots.item, shop.history, shop.ds)
 
 
-def _declared(shop: Shop, recipe: Recipe, variants: Sequence[Variant], arm: Ints) -> Iterator[Part]:
+def _declared(shop: Shop, recipe: Recipe, variants: Sequence[Variant], arm: Ints, offer: Offer) -> Iterator[Part]:
     """for_you of users who only declared what they like."""
     keys = shop.newcomers(recipe.active_nights)
-    offer = shop.offer(recipe.rules)
     who, slots, lately = cold.declared_slots(
         shop.past, shop.topics, shop.stances, keys, offer, shop.first_topics, recipe.popularity_nights, recipe.list_size
     )
@@ -174,13 +181,12 @@ def _declared(shop: Shop, recipe: Recipe, variants: Sequence[Variant], arm: Ints
     reasons = Reasons.of_sources(sources, slots.source, slots.evidence, lately[slots.item])
     place = pa.array(arm[codes(who, pa.array(keys, pa.string()))])
     labels = [pa.array([getattr(v, what) for v in variants], pa.string()).take(place) for what in ("name", "version")]
-    yield Part(who, pa.repeat("for_you", len(who)), slots, sources, reasons, *labels)
+    yield Part(who, pa.repeat("for_you", len(who)), slots, sources, reasons, recipe.popularity_nights, *labels)
 
 
-def _for_unknown(shop: Shop, recipe: Recipe, popular: Popularity, version: str) -> Iterator[Part]:
+def _for_unknown(shop: Shop, recipe: Recipe, popular: Popularity, version: str, offer: Offer) -> Iterator[Part]:
     """Popular and rising items for users nobody knows."""
     history, languages, window = shop.history, shop.languages, recipe.popularity_nights
-    offer = shop.offer(recipe.rules)
     open_to = {"": offer.to_unknown()}
     scores = {"popular": popular.by_group[-1]}
     for lang in sorted({*LIST_LANGUAGES, *languages}):
@@ -202,17 +208,19 @@ def _for_unknown(shop: Shop, recipe: Recipe, popular: Popularity, version: str) 
     for names, found, why, source in parts:
         n = len(found.user)
         lists = pa.array(names, pa.string()).take(pa.array(found.user))
-        yield Part(pa.repeat(UNKNOWN_USER, n), lists, found, [source], why, pa.repeat(VARIANT, n), pa.repeat(version, n))
+        yield Part(pa.repeat(UNKNOWN_USER, n), lists, found, [source], why, window, pa.repeat(VARIANT, n), pa.repeat(version, n))
 
 
-def _rows(shop: Shop, part: Part, popularity_nights: int, proposals: Sequence[Proposal], compared: int) -> pa.Table:
+def _rows(shop: Shop, part: Part, proposals: Sequence[Proposal], compared: int) -> pa.Table:
     slots, past, n = part.slots, shop.past, len(part.slots.item)
     titles = past.items.to_pylist()  # an item without a title goes by its id
     catalogue = shop.catalogue
     for code, title in zip(past.item_codes(catalogue["item_id"]).tolist(), catalogue["title"].to_pylist(), strict=True):
         titles[code] = title or titles[code]
     reasons = part.reasons
-    english, chinese = explain.reason_texts(reasons.code, reasons.about, titles, popularity_nights, reasons.before, proposals, compared)
+    english, chinese = explain.reason_texts(
+        reasons.code, reasons.about, titles, part.popularity_nights, reasons.before, proposals, compared
+    )
     items = past.items.take(pa.array(slots.item))
     first = shop.first_topics
     at = pc.index_in(items, value_set=first["item_id"].combine_chunks())

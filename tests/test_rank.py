@@ -463,8 +463,11 @@ def test_each_user_has_the_lists_of_their_variant() -> None:
     recipe, sources = Recipe(list_size=4, rules=PLAIN), fitted(of_night.history)
     users = [*of_night.past.users.to_pylist(), *of_night.newcomers(90)]
     assert users[-1] == "nobody"
-    variants = [Variant("as_before", USUAL, "blend-1"), Variant("varied", mixed(popularity=1.0), "blend-2", {"list_size": 2})]
-    arm = np.arange(len(users)) % 2
+    variants = [
+        Variant("as_before", USUAL, "blend-1"),
+        Variant("varied", mixed(popularity=1.0), "blend-2", {"list_size": 2, "popularity_nights": 60}),
+    ]
+    arm, popular = np.arange(len(users)) % 2, set[str]()
     made = make(of_night, recipe, sources, variants, arm, "run-1")
     for number, user in enumerate(users):
         if user == "gone":  # not there for long
@@ -474,6 +477,10 @@ def test_each_user_has_the_lists_of_their_variant() -> None:
         assert {(r["variant"], r["model_version"]) for r in mine} == {(wanted.name, wanted.version)}
         if user != "nobody":
             assert len(mine) == (2 if wanted.name == "varied" else 4)
+        window = {r["reason_text_en"] for r in mine if r["reason_code"] == "popular" and user != "nobody"}
+        assert window <= {f"Popular in the last {60 if wanted.name == 'varied' else 14} nights"}, "each says the window that it went by"
+        popular |= window
+    assert len(popular) == 2
     assert set(made.filter(pc.equal(made["user_key"], "*"))["variant"].to_pylist()) == {VARIANT}
     with pytest.raises(RuntimeError, match=r"variant bold: with the site's rules it has diversity 0\.7 and calibration 0\.5"):
         Variant("bold", USUAL, "b", {"diversity": 0.7}).of(Recipe(rules=replace(PLAIN, calibration=0.5)))

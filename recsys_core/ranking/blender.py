@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from recsys_core.lake import canonical_json
 from recsys_core.ranking.top_n import DIGITS, top_n
 from recsys_core.recommenders.base import Floats, Ints
 
@@ -75,15 +73,6 @@ class Blend:
         """The blend of given weights of the normalised scores themselves, the same for everybody."""
         raw = np.array([(w, 0.0) for w in weights.values()])
         return Blend.of([*weights], dict.fromkeys(SEGMENTS, raw))
-
-    @staticmethod
-    def from_json(text: str | bytes) -> Blend:
-        """What `to_json` wrote."""
-        return Blend(**json.loads(text))
-
-    def to_json(self) -> str:
-        """As canonical JSON."""
-        return canonical_json(asdict(self))
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -12,8 +12,7 @@ import pyarrow.compute as pc
 
 from recsys_core.events import DEFAULT_WEIGHTS, Weights
 from recsys_core.explain import TEMPLATES
-from recsys_core.ranking import cold
-from recsys_core.ranking.policy import ListRules, consumed, in_region
+from recsys_core.ranking.policy import ListRules, consumed, in_region, muted, of_topics
 from recsys_core.recommenders.base import Ints
 from recsys_core.recommenders.history import History, build, codes, reduced, usual
 
@@ -95,15 +94,14 @@ def _stopping_short(found: pa.Table, out: Ints, past: History, site: Site, rules
         return 0
     keys, items = found["user_key"].combine_chunks(), past.items
     eligible = rules.eligible(site.catalogue, site.tree, items, ds)
-    shunned = site.topics.filter(pc.is_in(site.topics["topic_id"], pa.array(sorted(site.hidden), pa.int64())))
-    eligible[np.setdiff1d(codes(shunned["item_id"], items), [-1])] = False
+    eligible[of_topics(site.topics, items, site.hidden)] = False
     regions, region = usual(site.sessions, "region", keys)
     shown = in_region(site.catalogue, items, regions)
-    muted = cold.barred(keys, past, site.topics, site.muted)
+    kept = muted(site.muted, keys, items, site.topics)
     code, n, more = past.user_codes(keys), found["n"].to_numpy(), 0
     for row in range(len(keys)):
         may = eligible & shown[region[row]]
-        may[muted.indices[muted.indptr[row] : muted.indptr[row + 1]]] = False
+        may[kept.indices[kept.indptr[row] : kept.indptr[row + 1]]] = False
         if code[row] >= 0:
             begin, end = np.searchsorted(out, np.array([code[row], code[row] + 1]) * len(items))
             may[out[begin:end] % len(items)] = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from recsys_core.parse.event import DAYPARTS
 from recsys_core.ranking.blender import Blend
 from recsys_core.ranking.offer import Offer
 from recsys_core.ranking.personal import Lists
+from recsys_core.ranking.policy import muted
 from recsys_core.ranking.top_n import DIGITS, Slots, top_n
 from recsys_core.recommenders.base import Floats, Interactions, Recommender
 from recsys_core.recommenders.declared import Declared
@@ -46,15 +47,6 @@ def by_daypart(past: History, contexts: pa.Table, window: int, ds: dt.date) -> d
     item, ages, weight = (np.r_[met[c].to_numpy(), older[c].to_numpy()] for c in ("item", "age", "weight"))
     split = Interactions(parts, item, weight, ages, nobody + 1, history.n_items, np.r_[np.arange(nobody), -1])
     return dict(zip(DAYPARTS, Popularity(window).fit(split).by_group, strict=False))
-
-
-def barred(users: pa.Array, past: History, first_topics: pa.Table, muted: Collection[tuple[str, int]]) -> sparse.csr_matrix:
-    """(len(users), items), non-zero where a user has muted an item's first topic; `first_topics` has item_id and topic_id."""
-    pairs = pa.table({"user_key": pa.array([u for u, _ in muted], pa.string()), "topic_id": pa.array([t for _, t in muted], pa.int64())})
-    held = pairs.join(first_topics.select(["item_id", "topic_id"]), "topic_id", join_type="inner")
-    user, item = codes(held["user_key"], users), past.item_codes(held["item_id"])
-    known = (user >= 0) & (item >= 0)
-    return sparse.csr_matrix((np.ones(known.sum(), np.int8), (user[known], item[known])), shape=(len(users), len(past.items)))
 
 
 def popular_slots(scores: Floats, allowed: NDArray[np.bool_], n: int) -> Slots:
@@ -90,9 +82,9 @@ def declared_slots(
     popular = Popularity(window).fit(history)
     sources: dict[str, Recommender] = {"declared": Declared(weights, members).fit(history), "popularity": popular}
     blend = Blend.linear(DECLARED_WEIGHTS)
-    muted = barred(users, past, first_topics, stances.muted)
+    kept = muted(stances.muted, users, past.items, first_topics)
     region = np.r_[offer.region, np.full(len(new), -1)]
     known = sparse.vstack([offer.barred, sparse.csr_matrix((len(new), history.n_items), dtype=offer.barred.dtype)])
-    wide = replace(offer, barred=(known + muted).tocsr(), region=region)
+    wide = replace(offer, barred=(known + kept).tocsr(), region=region)
     slots, _ = Lists(sources, blend, np.zeros(len(users), np.int64), wide.to).best(codes(pa.array(keys, pa.string()), users), n)
     return users.take(pa.array(slots.user)), slots, popular.in_window > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,6 +122,27 @@ def consumed(history: Interactions, cool_down: Ints) -> sparse.csr_matrix:
     found = history.take(history.age < cool_down[history.item]).seen() + (total < 0).astype(np.int8)
     found.data[:] = 1
     return found.tocsr()
+
+
+def of_topics(topics: pa.Table, items: pa.Array, named: Collection[int]) -> Ints:
+    """Codes of the items whose strongest topic is one of `named`; `topics` has item_id, topic_id and, where it holds others too, rank."""
+    mask = pc.is_in(topics["topic_id"], pa.array(sorted(named), pa.int64()))
+    if "rank" in topics.column_names:
+        mask = pc.and_(mask, pc.equal(topics["rank"], 1))
+    found: Ints = np.setdiff1d(codes(topics["item_id"].filter(mask), items), [-1])
+    return found
+
+
+def muted(pairs: Collection[tuple[str, int]], users: pa.Array, items: pa.Array, first_topics: pa.Table) -> sparse.csr_matrix:
+    """(len(users), len(items)), non-zero where a user has muted an item's strongest topic.
+
+    `pairs` are (user_key, topic_id), `first_topics` has item_id and topic_id.
+    """
+    said = pa.table({"user_key": pa.array([u for u, _ in pairs], pa.string()), "topic_id": pa.array([t for _, t in pairs], pa.int64())})
+    held = said.join(first_topics.select(["item_id", "topic_id"]), "topic_id", join_type="inner")
+    user, item = codes(held["user_key"], users), codes(held["item_id"], items)
+    known = (user >= 0) & (item >= 0)
+    return sparse.csr_matrix((np.ones(known.sum(), np.int8), (user[known], item[known])), shape=(len(users), len(items)))
 
 
 def in_region(catalogue: pa.Table, items: pa.Array, regions: list[str]) -> NDArray[np.bool_]:

@@ -15,13 +15,12 @@ from scipy import sparse
 
 from recsys_core.declared import Stances
 from recsys_core.explain import Proposal
-from recsys_core.ranking import cold
 from recsys_core.ranking.exploration import Proposed, members
 from recsys_core.ranking.offer import Offer
 from recsys_core.ranking.personal import Exploration, Order
-from recsys_core.ranking.policy import ListRules, consumed, in_region
+from recsys_core.ranking.policy import ListRules, consumed, in_region, muted, of_topics
 from recsys_core.recommenders.base import Interactions, Ints
-from recsys_core.recommenders.history import History, codes, usual
+from recsys_core.recommenders.history import History, codes, item_topics, usual
 
 
 @dataclass(frozen=True)
@@ -78,23 +77,21 @@ class Shop:
     def offer(self, rules: ListRules) -> Offer:
         """What may be shown to whom."""
         eligible = rules.eligible(self.catalogue, self.tree, self.past.items, self.ds)
-        shunned = self.first_topics.filter(pc.is_in(self.first_topics["topic_id"], pa.array(sorted(self.hidden), pa.int64())))
-        eligible[np.setdiff1d(self.past.item_codes(shunned["item_id"]), [-1])] = False
+        eligible[of_topics(self.first_topics, self.past.items, self.hidden)] = False
         met = consumed(self.history, rules.cool_down(self.catalogue, self.tree, self.past.items))
-        muted = cold.barred(self.past.users, self.past, self.first_topics, self.stances.muted)
+        kept = muted(self.stances.muted, self.past.users, self.past.items, self.first_topics)
         names, region = self.regions
-        return Offer(eligible, (met + muted).tocsr(), region, in_region(self.catalogue, self.past.items, names))
+        return Offer(eligible, (met + kept).tocsr(), region, in_region(self.catalogue, self.past.items, names))
 
     def order(self, rules: ListRules) -> Order:
         """What puts lists in order."""
-        vectors, k = self.history.vectors, max(len(self.topic_ids), 1)
+        vectors = self.history.vectors
         assert vectors is not None, "a shop has vectors, zeros without texts"
-        at = codes(self.topics["topic_id"], self.topic_ids), self.past.item_codes(self.topics["item_id"])
-        of_items = sparse.csr_matrix((self.topics["weight"].to_numpy(), (at[1], at[0])), shape=(self.history.n_items, k))
+        of_items = item_topics(self.past, self.topics, self.topic_ids)
         user, topic = self.past.user_codes(self.interests["user_key"]), codes(self.interests["topic_id"], self.topic_ids)
         known = (user >= 0) & (topic >= 0)
         shares = self.interests["share"].to_numpy()[known]
-        target = sparse.csr_matrix((shares, (user[known], topic[known])), shape=(self.history.n_users, k))
+        target = sparse.csr_matrix((shares, (user[known], topic[known])), shape=(self.history.n_users, of_items.shape[1]))
         return Order(vectors, of_items, target, rules.diversity, rules.calibration)
 
     def exploration(self, popularity: NDArray[np.float64], slots: int) -> Exploration:

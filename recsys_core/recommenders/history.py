@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from scipy import sparse
 
 from recsys_core.events import COUNTED_TYPES, DEFAULT_WEIGHTS, Weights
 from recsys_core.recommenders.base import Interactions, Ints
@@ -123,3 +124,9 @@ def item_vectors(history: History, item_ids: pa.ChunkedArray, vectors: NDArray[n
         np.add.at(found, code[code >= 0], vectors[code >= 0])
         found /= np.maximum(np.bincount(code[code >= 0], minlength=len(found)), 1)[:, None].astype(np.float32)
     return found
+
+
+def item_topics(history: History, topics: pa.Table, ids: pa.Array) -> sparse.csr_matrix:
+    """p(topic | item) from item_id, topic_id and weight, shape (n_items, max(len(ids), 1)): the columns are the topics `ids`."""
+    at = history.item_codes(topics["item_id"]), codes(topics["topic_id"], ids)
+    return sparse.csr_matrix((topics["weight"].to_numpy(), at), shape=(len(history.items), max(len(ids), 1)))

@@ -113,7 +113,8 @@ def _manifests(night: Night) -> dict[str, Manifest | None]:
     from recsys_core.warehouse import NIGHT_TABLES
 
     made = [t for t in NIGHT_TABLES if t in JOBS[night.job].reads and night.nights(t)]
-    return {t: night.lake.manifest(t, night.ds, **night.runner.parts(t, night.topics)) if t in made else None for t in NIGHT_TABLES}
+    found = {t: night.lake.manifest(t, night.ds, **night.runner.parts(t, night.topics)) if t in made else None for t in NIGHT_TABLES}
+    return {t: night.lake.renewed(m) if m else None for t, m in found.items()}
 
 
 def sources(night: Night) -> dict[str, Source]:
@@ -135,8 +136,9 @@ def staged(night: Night) -> NightTables:
     from recsys_core.warehouse import NightTables, Publication
 
     found = _manifests(night)
-    tables = {name: night.read(name) if made else empty(TABLES[name]) for name, made in found.items()}
-    refuse(tables["quality_result"], tables["quality_acceptance"], night.ds)
+    tables = {name: night.stream(name) if made else empty(TABLES[name]) for name, made in found.items()}
+    quality, accepted = (night.read(t) if found[t] else empty(TABLES[t]) for t in ("quality_result", "quality_acceptance"))
+    refuse(quality, accepted, night.ds)
     _refuse_mixed(night)
     ends, known = end_of(night.ds, night.settings), cleaned_as_known(night.lake, night.ds)
     return NightTables(night.ds, tables, Publication(sources(night), ends, known, night.trigger))

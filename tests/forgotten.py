@@ -141,7 +141,8 @@ def lake_rows(shop: Shop, keys: set[str]) -> dict[str, list[str]]:
     lake, found = Lake(str(shop.lake)), {}
     for name in (t.name for t in TABLES.values() if t.lake and t.name not in rows.BY_CONTENT):
         for p in rows.partitions(lake, name):
-            found[p.path] = sorted(str(r) for r in lake.read(name, [p.ds], None, **p.parts).to_pylist() if r.get("user_key") not in keys)
+            kept = lake.read(name, [p.ds], None, None, **p.parts).to_pylist()
+            found[p.path] = sorted(str(r) for r in kept if r.get("user_key") not in keys)
     return found
 
 

@@ -240,7 +240,7 @@ def test_a_row_in_every_table_goes_and_the_one_beside_it_stays(tmp_path: Path) -
 
     report = forget(shop, ["gone", "never-seen"], salt=SALT)
     for t in with_users:
-        left = lake.read(t.name, [DAY], None, **{p: "m" for p in t.partition if p != "ds"})
+        left = lake.read(t.name, [DAY], None, None, **{p: "m" for p in t.partition if p != "ds"})
         assert left["user_key"].to_pylist() == [STAYS], t.name
         manifest = lake.manifest(t.name, DAY, **{p: "m" for p in t.partition if p != "ds"})
         assert manifest

@@ -413,7 +413,7 @@ class SmallNight:
         return [] if name == "item_topic" else [d for d in self.lake.nights(name) if d <= self.ds]
 
     def read(self, name: str, back: int | None = None, columns: list[str] | None = None) -> pa.Table:
-        return self.lake.read(name, [d for d in self.nights(name) if name == "session" or d == self.ds], columns, **self._parts(name))
+        return self.lake.read(name, [d for d in self.nights(name) if name == "session" or d == self.ds], columns, None, **self._parts(name))
 
     def experiment(self, ds: dt.date | None = None) -> None:
         return None

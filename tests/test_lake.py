@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import errno
+import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -20,7 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from recsys_core.lake import Lake, LakeError, SchemaError, Stamp, canonical_json, checksum, conform, digest, empty
+from recsys_core.lake import Lake, LakeError, Part, SchemaError, Stamp, canonical_json, checksum, conform, digest, empty, parts
+from recsys_core.lake.contents import sums
 from recsys_core.landing import Landing
 from recsys_core.tables import TABLES
 
@@ -457,3 +460,111 @@ def test_a_full_disk_is_named_and_leaves_the_old_partition_live(lake: Lake, monk
     with pytest.raises(LakeError, match=r"item/ds=2026-03-02: No space left on device: free space there and run again"):
         lake.write("item", D, items({"item_id": "new"}), STAMP)
     assert lake.read("item", [D]).equals(ROWS)
+
+
+# -- parts that tasks write --------------------------------------------------------------------------------------------------------
+def days(*users: str, mass: int = 1) -> pa.Table:
+    """Rows of user_topic_day, one for each user."""
+    rows = [{"ds": D, "model_version": "m", "user_key": u, "topic_id": 1, "mass_micro": mass} for u in users]
+    schema = TABLES["user_topic_day"].arrow_schema()
+    return pa.Table.from_pylist([{f.name: 0 for f in schema if not f.nullable} | r for r in rows], schema=schema)
+
+
+def test_parts_of_many_tasks_become_one_partition_and_no_other_file_does(lake: Lake) -> None:
+    target = pickle.loads(pickle.dumps(lake.target("user_topic_day", D, STAMP, model_version="m")))
+    again = [target.write(0, days("a", "b")) for _ in range(2)]  # a task that was tried twice
+    later = target.write(1, days("d", "c"))
+    assert (later.low, later.high, later.rows) == ("c", "d", 2)
+    assert lake.manifest("user_topic_day", D, model_version="m") is None
+    made = lake.finish(target, [later, Part.of(json.loads(json.dumps(again[1])))])
+    assert [f.rpartition("/")[2] for f in made.files] == [again[1].name, later.name]
+    assert [n for n in lake.names(target.path) if n.endswith(".parquet")] == [again[1].name, later.name]
+    whole = lake.write("user_topic_day", D, days("d", "b", "a", "c"), STAMP, model_version="m")
+    assert (whole.rows, whole.checksum) == (made.rows, made.checksum)
+    assert lake.read("user_topic_day", [D], model_version="m")["user_key"].to_pylist() == ["a", "b", "c", "d"]
+    assert lake.finish(lake.target("item", D, STAMP), []).rows == 0
+
+
+@pytest.mark.parametrize("second", [["c", "b"], ["b"], ["a", "z"]], ids=str)
+def test_a_key_in_two_parts_is_found(lake: Lake, second: list[str]) -> None:
+    target = lake.target("user_topic_day", D, STAMP, model_version="m")
+    parts = [target.write(0, days("a", "b")), target.write(1, days(*second))]
+    with pytest.raises(SchemaError, match=r"1 rows repeat the key \(ds, model_version, user_key, topic_id\)"):
+        lake.finish(target, parts)
+    assert lake.manifest("user_topic_day", D, model_version="m") is None
+
+
+def test_parts_whose_ranges_overlap_are_taken_when_no_key_repeats(lake: Lake) -> None:
+    target = lake.target("user_topic_day", D, STAMP, model_version="m")
+    assert lake.finish(target, [target.write(0, days("a", "c")), target.write(1, days("b", "d"))]).rows == 4
+
+
+def test_a_part_that_is_gone_is_said(lake: Lake) -> None:
+    target = lake.target("item", D, STAMP)
+    part = target.write(0, ROWS)
+    lake.remove(f"{target.path}/{part.name}")
+    with pytest.raises(LakeError, match="is not there as it was written: run again"):
+        lake.finish(target, [part])
+    with pytest.raises(SchemaError, match="another partition than item/ds=2026-03-03"):
+        lake.target("item", NEXT, STAMP).write(0, ROWS)
+
+
+def test_some_users_are_read_by_row_groups(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "GROUP_ROWS", 2)
+    lake.write("user_topic_day", D, days(*"fbdace"), STAMP, model_version="m")
+    file = pq.ParquetFile(lake.path(lake.manifest("user_topic_day", D, model_version="m").files[0]))  # type: ignore[union-attr]
+    assert [file.read_row_group(n)["user_key"].to_pylist() for n in range(3)] == [["a", "b"], ["c", "d"], ["e", "f"]]
+
+    def users(low: str | None, high: str | None) -> list[str]:
+        found: list[str] = lake.read("user_topic_day", [D], ["user_key"], (low, high), model_version="m")["user_key"].to_pylist()
+        return found
+
+    assert users("b", "e") == ["b", "c", "d"]
+    assert users(None, "b") == ["a"]
+    assert users("e", None) == ["e", "f"]
+    assert users("x", None) == []
+    assert lake.read("user_topic_day", [D], ["mass_micro"], ("b", "c"), model_version="m").column_names == ["mass_micro"]
+    asked: list[list[int]] = []
+    read = pq.ParquetFile.read_row_groups
+
+    def noted(file: pq.ParquetFile, groups: list[int], **how: Any) -> pa.Table:
+        asked.append(groups)
+        return read(file, groups, **how)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_groups", noted)
+    assert (users("c", "d"), users("b", "c")) == (["c"], ["b"])
+    assert asked == [[1], [0]]
+
+
+def test_a_stream_has_the_rows_of_a_partition_a_part_at_a_time(lake: Lake) -> None:
+    target = lake.target("item", D, STAMP)
+    made = lake.finish(target, [target.write(0, ROWS.slice(0, 2)), target.write(1, ROWS.slice(2))])
+    found = lake.stream("item", [D])
+    assert (found.num_rows, found.schema) == (3, ROWS.schema)
+    assert [b.num_rows for b in found.to_batches(1)] == [1, 1, 1]
+    for _ in range(2):  # as often as is asked
+        assert sums(found.to_batches()).checksum(found.schema.names) == made.checksum
+    with pytest.raises(LakeError, match="item of 2026-03-03 is not built"):
+        lake.stream("item", [D, NEXT])
+
+
+def test_a_checksum_of_an_earlier_version_is_made_anew(lake: Lake) -> None:
+    made = lake.write("item", D, ROWS, STAMP)
+    assert lake.renewed(made) == made
+    before = lake.relabel(made, checksum="ab" * 32)
+    assert lake.renewed(before) == made == lake.manifest("item", D)
+
+
+def test_checksum_adds_up_over_any_cuts() -> None:
+    longest = items(*({"item_id": f"i{n}", "title": "長" * n, "description": "x" * (n * n)} for n in range(60)))
+    whole = sums(longest)
+    for cut in (1, 7, 59):
+        assert sums(longest.slice(0, cut)).plus(sums(longest.slice(cut))) == whole
+    assert len({sums(longest.slice(n, 1)) for n in range(60)}) == 60
+    changed = longest.set_column(3, "description", pa.array(["x" * (n * n - 1) + "y" if n else "" for n in range(60)]))
+    kept = [n for n in range(60) if sums(changed.slice(n, 1)) == sums(longest.slice(n, 1))]
+    assert kept == [0]
+
+
+def test_checksum_is_the_same_in_every_version_of_the_code() -> None:
+    assert checksum(ROWS) == "7921779d4fb00a0b0017e87cb53fce9b"

@@ -19,6 +19,8 @@ from recsys_core.lake import Lake, Stamp, checksum, empty
 from recsys_core.tables import TABLES
 from recsys_core.warehouse import MODEL_TABLES, NIGHT_TABLES, NightTables, Publication, PublishError, Source, WarehouseError, connect
 from recsys_core.warehouse import postgres as postgres_engine
+from recsys_core.warehouse.duckdb import DuckDBWarehouse
+from recsys_core.warehouse.migrate import shapes
 from recsys_core.warehouse.postgres_session import PostgresSession
 from recsys_core.warehouse.session import bind, stored
 
@@ -559,3 +561,15 @@ def test_the_job_refuses_a_night_with_a_failed_blocking_check(site: Runner) -> N
         site.run("publish", DAY)
     with connect(site.settings.warehouse) as warehouse:
         assert {r["generation"] for r in warehouse.live(DAY).values()} == {1}
+
+
+def test_keys_of_what_comes_from_the_lake_are_noted_in_duckdb_and_not_indexed(tmp_path: Path) -> None:
+    with connect(f"duckdb:///{tmp_path}/w.duckdb") as warehouse:
+        warehouse.ensure_schema()
+        indexed = warehouse.query("SELECT table_name FROM duckdb_constraints() WHERE constraint_type IN ('PRIMARY KEY', 'UNIQUE')")
+        assert set(indexed["table_name"].to_pylist()) == {t.name for t in TABLES.values() if t.warehouse and not t.lake}
+        assert isinstance(warehouse, DuckDBWarehouse)
+        found = shapes(warehouse.reader(), "duckdb")
+    for table in (t for t in TABLES.values() if t.warehouse):
+        assert {key for is_key, key in found[table.name].keys.values() if is_key} == {table.key}, table.name
+        assert {key for is_key, key in found[table.name].keys.values() if not is_key} == ({table.unique} if table.unique else set())

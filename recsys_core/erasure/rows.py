@@ -118,7 +118,7 @@ class Sweep:
         self._of_texts()
 
     def _read(self, p: Partition, columns: Iterable[str] | None = None) -> pa.Table:
-        return self.lake.read(p.table, [p.ds], None if columns is None else list(columns), **p.parts)
+        return self.lake.read(p.table, [p.ds], None if columns is None else list(columns), None, **p.parts)
 
     def _each(self, table: str, columns: Iterable[str], judge: Callable[[pa.Table], Verdict]) -> None:
         """Rewrite each partition that a look at some columns says changes."""
@@ -224,7 +224,7 @@ def held(lake: Lake, keys: Mapping[str, str]) -> dict[str, set[dt.date]]:
     """Request → nights on which the person has rows in the tables that models are trained on."""
     found: dict[str, set[dt.date]] = {}
     for p in (p for table in TRAINED_ON for p in partitions(lake, table)):
-        for key in pc.unique(lake.read(p.table, [p.ds], [_BY_KEY], **p.parts)[_BY_KEY]).to_pylist():
+        for key in pc.unique(lake.read(p.table, [p.ds], [_BY_KEY], None, **p.parts)[_BY_KEY]).to_pylist():
             if key in keys:
                 found.setdefault(keys[key], set()).add(p.ds)
     return found

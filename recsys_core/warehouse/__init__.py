@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import datetime as dt
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
 
-from recsys_core.lake import checksum
-from recsys_core.tables import TABLES
+from recsys_core.lake import Stream
 from recsys_core.warehouse.publication import (
     INTRADAY,
     MAX_NIGHTS,
@@ -31,7 +30,7 @@ from recsys_core.warehouse.publication import (
     Publication,
     Source,
 )
-from recsys_core.warehouse.session import SQL, PublishError, TransientError, WarehouseError, answer, stored
+from recsys_core.warehouse.session import SQL, PublishError, Rows, TransientError, WarehouseError, answer, stored, stored_checksum
 
 __all__ = [
     "INTRADAY",
@@ -120,7 +119,7 @@ class Warehouse(ABC):
     def publish_night(
         self,
         ds: dt.date,
-        tables: Mapping[str, pa.Table],
+        tables: Mapping[str, pa.Table | Stream],
         models: Mapping[str, pa.Table],
         publication: Publication,
         fence: Callable[[], None] | None = None,
@@ -138,7 +137,7 @@ class Warehouse(ABC):
 
     def checksum(self, table: str, ds: dt.date | None = None) -> str:
         """The hash that `recsys_core.lake.checksum` gives of the rows: equal to the lake's for equal rows."""
-        return checksum(self.read(table, ds), TABLES[table].key)
+        return stored_checksum(_Reader(self), table, ds)
 
     def newest(self) -> dt.date | None:
         """The newest published night; None before the first one."""
@@ -165,13 +164,18 @@ class Warehouse(ABC):
 class _Reader:
     """A Session that only reads."""
 
+    engine = ""
+
     def __init__(self, warehouse: Warehouse) -> None:
         self.fetch = warehouse.fetch
 
     def run(self, sql: str, params: Mapping[str, Any]) -> None:
         raise WarehouseError("this connection only reads")
 
-    def append(self, table: str, rows: pa.Table) -> None:
+    def stream(self, sql: str, params: Mapping[str, Any]) -> Iterator[pa.RecordBatch]:
+        yield from self.fetch(sql, params).to_batches()
+
+    def append(self, table: str, rows: Rows) -> None:
         raise WarehouseError("this connection only reads")
 
 

@@ -20,17 +20,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_core.tables import TABLES
 from recsys_core.warehouse import NightTables, Source, Warehouse, WarehouseError
-from recsys_core.warehouse.duckdb_session import BESIDE, CONFIG, DuckDBSession, quoted, reading, said
-from recsys_core.warehouse.migrate import Shape, changes, copied, shapes, undeclared
+from recsys_core.warehouse.duckdb_build import carry_over, examine, load, replace_models
+from recsys_core.warehouse.duckdb_session import BESIDE, DuckDBSession, building, reading, said, synced
 from recsys_core.warehouse.publication import (
     INTRADAY,
-    USER_TABLES,
     conformed_intraday,
     conformed_models,
     generations_of,
@@ -39,8 +37,6 @@ from recsys_core.warehouse.publication import (
     record_erasure,
     record_intraday,
     record_requests,
-    run_checks,
-    verify,
     verify_table,
 )
 from recsys_core.warehouse.session import make_schema, schema_mark
@@ -77,20 +73,17 @@ class DuckDBWarehouse(Warehouse):
         rows, model_rows = prepared(nights, models)
         generations: dict[dt.date, dict[str, int]] = {}
         with self._replacing(nights, fence) as session:
-            _replace_models(session, model_rows)
+            replace_models(session, model_rows)
             for night, tables in zip(nights, rows, strict=True):
-                for name, table in tables.items():
-                    session.run(f"DELETE FROM {name} WHERE ds = :ds", {"ds": night.ds})
-                    if table.num_rows:
-                        session.append(name, table)
+                load(session, night.ds, tables)
                 generations |= generations_of(record(session, night, tables))
-                run_checks(session, night.ds)
+                session.run("CHECKPOINT", {})
         return generations
 
     def publish_models(self, tables: Mapping[str, pa.Table], fence: Callable[[], None] | None = None) -> None:
         rows = conformed_models(tables)
         with self._replacing(fence=fence) as session:
-            _replace_models(session, rows)
+            replace_models(session, rows)
 
     def publish_intraday(
         self, ds: dt.date, rows: pa.Table, source: Source, as_of_ts: dt.datetime, fence: Callable[[], None] | None = None
@@ -108,8 +101,7 @@ class DuckDBWarehouse(Warehouse):
             self._clear(f"{self.path.name}.build-")
             build = self.path.with_name(f"{self.path.name}.build-{uuid.uuid4().hex}")
             try:
-                with duckdb.connect(str(build), config=CONFIG) as connection:
-                    session = DuckDBSession(connection)
+                with building(build) as session:
                     for table, held in before.items():
                         session.run(TABLES[table].ddl("duckdb"), {})
                         session.append(table, held.filter(pc.field("ds") > newest))
@@ -117,12 +109,12 @@ class DuckDBWarehouse(Warehouse):
                     session.append(INTRADAY, rows)
                     ledger = record_intraday(session, ds, rows, source, as_of_ts)
                     session.run(f"COMMENT ON TABLE publication IS '{schema_mark('duckdb')}'", {})
-                    connection.execute("CHECKPOINT")
+                    session.run("CHECKPOINT", {})
                 with reading(build) as check:
                     verify_table(check, INTRADAY, ds, source)
-                _sync(build)
+                synced(build)
                 os.replace(build, self.beside)
-                _sync(self.path.parent)
+                synced(self.path.parent)
             finally:
                 self._clear(build.name)
             return generations_of(ledger)[ds][INTRADAY]
@@ -143,7 +135,7 @@ class DuckDBWarehouse(Warehouse):
                 theirs = self.read(INTRADAY).join(forgotten, "user_key", join_type="inner")
                 session.removed |= {(INTRADAY, ds): n for ds, n in Counter(theirs["ds"].to_pylist()).items()}
                 self.beside.unlink()
-                _sync(self.path.parent)
+                synced(self.path.parent)
         self.close()
         return session.removed
 
@@ -179,7 +171,7 @@ class DuckDBWarehouse(Warehouse):
         forgotten: pa.Table | None = None,
         may_drop: bool = False,
     ) -> Iterator[DuckDBSession]:
-        """A session on a new file, which becomes the warehouse when the block ends well and `nights` read back as announced.
+        """A session on a new file, which becomes the warehouse when the block ends well and `nights` read back as announced and as checked.
 
         Statements commit one by one, which costs nothing in safety: nobody sees the new file. With `forgotten` (user_key) it has no row of
         these users, and the session's `removed` counts those that it left out.
@@ -194,20 +186,17 @@ class DuckDBWarehouse(Warehouse):
                 same = forgotten is None and self._is_current()
                 if same:
                     shutil.copyfile(self.path, build)
-                with duckdb.connect(str(build), config=CONFIG) as connection:
-                    session = DuckDBSession(connection)
+                with building(build) as session:
                     if not same:
                         make_schema(session, "duckdb")
                         if self.path.exists():
-                            lines = _carry_over(self.path, session, forgotten, may_drop)
+                            lines = carry_over(self.path, session, forgotten, may_drop)
                     yield session
-                    connection.execute("CHECKPOINT")
-                with reading(build) as check:
-                    for night in nights:
-                        verify(check, night)
-                _sync(build)
+                    session.run("CHECKPOINT", {})
+                examine(build, nights)
+                synced(build)
                 os.replace(build, self.path)
-                _sync(self.path.parent)
+                synced(self.path.parent)
             finally:
                 self._clear(build.name)
             for line in lines:
@@ -251,51 +240,3 @@ class DuckDBWarehouse(Warehouse):
             lock.write(str(os.getpid()))
             lock.flush()
             yield
-
-
-def _carry_over(path: Path, session: DuckDBSession, forgotten: pa.Table | None, may_drop: bool) -> list[str]:
-    """Rows of the file at `path` into the new tables, but for those of forgotten users; returns a line for each change of the schema."""
-    with reading(path) as old:
-        found = shapes(old, "duckdb")
-        lines = [f"warehouse: {change}" for change in changes(old, found, may_drop)]
-    connection = session.connection
-    connection.execute(f"ATTACH {quoted(path)} AS before (READ_ONLY)")
-    if forgotten is not None:
-        connection.register("_forgotten", forgotten)
-    theirs = "user_key IN (SELECT user_key FROM _forgotten)"
-    for name, shape in found.items():
-        leave_out = forgotten is not None and name in USER_TABLES
-        if leave_out:
-            counts = session.fetch(f"SELECT ds, count(*) AS n FROM before.{name} WHERE {theirs} GROUP BY ds", {}).to_pylist()
-            session.removed |= {(name, row["ds"]): row["n"] for row in counts}
-        _copy(connection, name, shape, f" WHERE NOT {theirs}" if leave_out else "")
-    if forgotten is not None:
-        connection.unregister("_forgotten")
-    connection.execute("DETACH before")
-    kept = undeclared(found)
-    return lines + [
-        f"warehouse: {name} is declared no more and left as it is: drop it by hand; erasure does not reach it" for name in kept if lines
-    ]
-
-
-def _copy(connection: duckdb.DuckDBPyConnection, name: str, shape: Shape, where: str) -> None:
-    if name in TABLES and TABLES[name].warehouse:
-        names, values = copied(TABLES[name], shape)
-        connection.execute(f"INSERT INTO {name} ({names}) SELECT {values} FROM before.{name}{where}")
-    else:
-        connection.execute(f'CREATE TABLE "{name}" AS SELECT * FROM before."{name}"')
-
-
-def _replace_models(session: DuckDBSession, rows: Mapping[str, pa.Table]) -> None:
-    for name, table in rows.items():
-        session.run(f"DELETE FROM {name}", {})
-        if table.num_rows:
-            session.append(name, table)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import errno
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,11 +14,14 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from recsys_core.lake import STREAMED_ROWS, Stream
 from recsys_core.tables import TABLES
 from recsys_core.warehouse.publication import INTRADAY, NEWEST
-from recsys_core.warehouse.session import WarehouseError, bind, schema_mark
+from recsys_core.warehouse.session import Rows, WarehouseError, bind, reader, schema_mark
 
 CONFIG: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "2GB", "preserve_insertion_order": "false"}
+# What a file is called in the connections to it.
+DATABASE = "warehouse"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 # Tables of the small file that holds the day so far.
 BESIDE = (INTRADAY, "publication")
@@ -25,6 +29,8 @@ BESIDE = (INTRADAY, "publication")
 
 class DuckDBSession:
     """A Session on one DuckDB connection."""
+
+    engine = "duckdb"
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
@@ -35,15 +41,31 @@ class DuckDBSession:
         text, names = bind(sql, params, lambda name, number: f"${name}")
         return self.connection.sql(text, params={n: params[n] for n in names} if names else None).to_arrow_table()
 
+    def stream(self, sql: str, params: Mapping[str, Any]) -> Iterator[pa.RecordBatch]:
+        text, names = bind(sql, params, lambda name, number: f"${name}")
+        yield from self.connection.sql(text, params={n: params[n] for n in names} if names else None).to_arrow_reader(STREAMED_ROWS)
+
     def run(self, sql: str, params: Mapping[str, Any]) -> None:
         text, names = bind(sql, params, lambda name, number: f"${name}")
         self.connection.execute(text, {n: params[n] for n in names})
 
-    def append(self, table: str, rows: pa.Table) -> None:
-        names = ", ".join(rows.column_names)
-        self.connection.register("_staged", rows)
+    def append(self, table: str, rows: Rows) -> None:
+        names = ", ".join(rows.schema.names)
+        if isinstance(rows, Stream) and rows.paths:
+            # DuckDB reads them itself, on all cores; what has become of them is seen when they are read back.
+            found = f"read_parquet([{', '.join(quoted(path) for path in rows.paths)}], hive_partitioning = false)"
+            self.connection.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {found}")
+            return
+        self.connection.register("_staged", reader(rows))
         self.connection.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM _staged")
         self.connection.unregister("_staged")
+
+    @contextmanager
+    def another(self) -> Iterator[DuckDBSession]:
+        """A session on the same database, for another thread."""
+        with self.connection.cursor() as connection:
+            connection.execute(f"USE {DATABASE}")
+            yield DuckDBSession(connection)
 
     def mark(self) -> str | None:
         """The schema's mark, None in an empty file."""
@@ -57,19 +79,28 @@ def reading(path: Path, beside: Path | None = None) -> Iterator[DuckDBSession]:
 
     Connects of one process to one path share an instance, and with it the old file, until all of them are closed.
     """
-    connection = duckdb.connect(":memory:", config=CONFIG)
-    try:
-        connection.execute(f"ATTACH {quoted(path)} AS warehouse (READ_ONLY)")
-        connection.execute("USE warehouse")
-        session = DuckDBSession(connection)
+    with _attached(path, "READ_ONLY", {}) as session:
         if beside is not None:
             _attach(session, beside)
         yield session
-    finally:
-        connection.close()
 
 
-def quoted(path: Path) -> str:
+@contextmanager
+def building(path: Path) -> Iterator[DuckDBSession]:
+    """A file that nobody reads yet, new or a copy, to write in: what is not followed by a CHECKPOINT is lost, as nothing is logged."""
+    with _attached(path, "RECOVERY_MODE no_wal_writes", {"temp_directory": f"{path}.tmp"}) as session:
+        yield session
+
+
+@contextmanager
+def _attached(path: Path, how: str, config: Mapping[str, str]) -> Iterator[DuckDBSession]:
+    with duckdb.connect(":memory:", config={**CONFIG, **config}) as connection:
+        connection.execute(f"ATTACH {quoted(path)} AS {DATABASE} ({how})")
+        connection.execute(f"USE {DATABASE}")
+        yield DuckDBSession(connection)
+
+
+def quoted(path: Path | str) -> str:
     """The path as an SQL string."""
     return "'" + str(path).replace("'", "''") + "'"
 
@@ -112,3 +143,12 @@ def _remedy(path: Path) -> str:
         f"The warehouse needs room for a second copy of itself ({size / 2**20:,.0f} MiB now) in {path.parent}, and the right to write "
         "there: see to both, then run again. What was published stays as it was"
     )
+
+
+def synced(path: Path) -> None:
+    """Wait until a file or a folder is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -52,7 +52,11 @@ _FOUND = {
            ORDER BY table_name, column_index""",
         """SELECT table_name, constraint_name AS name, constraint_type = 'PRIMARY KEY' AS is_key, constraint_column_names AS columns
            FROM duckdb_constraints()
-           WHERE database_name = current_database() AND constraint_type IN ('PRIMARY KEY', 'UNIQUE')""",
+           WHERE database_name = current_database() AND constraint_type IN ('PRIMARY KEY', 'UNIQUE')
+           UNION ALL
+           SELECT table_name, 'noted ' || key.key, CAST(key.key AS BIGINT) = 0, from_json(key.value, '["VARCHAR"]')
+           FROM duckdb_tables(), json_each(comment) AS key
+           WHERE database_name = current_database() AND comment LIKE '[[%'""",
     ),
 }
 

@@ -108,7 +108,7 @@ class PostgresWarehouse(Warehouse):
             for name, table in model_rows.items():
                 session.stage(name, table)
             for name in NIGHT_TABLES:
-                session.stage(name, pa.concat_tables([r[name] for r in rows]))
+                session.stage(name, *(r[name] for r in rows))
                 if len(nights) > 1:
                     session.run(f"CREATE INDEX ON pg_temp.{name} (ds)", {})
             for night in nights:

@@ -20,7 +20,7 @@ from sqlalchemy.dialects import postgresql
 
 from recsys_core.tables import TABLES, Table
 from recsys_core.warehouse.migrate import Change, changes, shapes, undeclared
-from recsys_core.warehouse.session import SQL, WarehouseError, make_schema, schema_mark
+from recsys_core.warehouse.session import SQL, Rows, WarehouseError, make_schema, schema_mark
 
 # What people may read is everything but who asked to be forgotten: sql/roles.sql says the same.
 UNPUBLISHED = ("erasure_request",)
@@ -43,6 +43,8 @@ _TYPES: dict[str, Any] = {
 class _Session:
     """A Session (without COPY) on one psycopg connection, which is the one that Alembic works on."""
 
+    engine = "postgres"
+
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.connection = connection
 
@@ -55,7 +57,10 @@ class _Session:
     def run(self, sql: str, params: Mapping[str, Any]) -> None:
         self.connection.execute(sql)
 
-    def append(self, table: str, rows: pa.Table) -> None:
+    def stream(self, sql: str, params: Mapping[str, Any]) -> Iterator[pa.RecordBatch]:
+        raise WarehouseError("a migration reads few rows")
+
+    def append(self, table: str, rows: Rows) -> None:
         raise WarehouseError("a migration changes tables and brings no rows")
 
 

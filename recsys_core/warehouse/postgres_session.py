@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 from adbc_driver_manager import Error
 
 from recsys_core.tables import TABLES
-from recsys_core.warehouse.session import WarehouseError, bind
+from recsys_core.warehouse.session import Rows, WarehouseError, bind, reader
 
 # Any constant: all publishers and schema makers of a database take this one lock.
 LOCK = 6_215_202_611
 # Waits for other locks than the publisher's; then the whole transaction is tried again.
 LOCK_TIMEOUT_S = 60.0
+# What a stream holds at a time: parts of the driver's own size leave the heap in pieces, and the process grows with the rows read.
+STREAMED_BYTES = 2 << 20
 
 
 class PostgresSession:
     """A Session on one PostgreSQL connection."""
+
+    engine = "postgres"
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
@@ -33,19 +37,25 @@ class PostgresSession:
             self._execute(cursor, sql, params)
             return cursor.fetch_arrow_table()
 
+    def stream(self, sql: str, params: Mapping[str, Any]) -> Iterator[pa.RecordBatch]:
+        with self.connection.cursor(adbc_stmt_kwargs={"adbc.postgresql.batch_size_hint_bytes": STREAMED_BYTES}) as cursor:
+            self._execute(cursor, sql, params)
+            yield from cursor.fetch_record_batch()
+
     def run(self, sql: str, params: Mapping[str, Any]) -> None:
         with self.connection.cursor() as cursor:
             self._execute(cursor, sql, params)
 
-    def append(self, table: str, rows: pa.Table, temporary: bool = False) -> None:
+    def append(self, table: str, rows: Rows, temporary: bool = False) -> None:
         with self.connection.cursor() as cursor:
-            cursor.adbc_ingest(table, rows, mode="append", temporary=temporary)
+            cursor.adbc_ingest(table, reader(rows), mode="append", temporary=temporary)
 
-    def stage(self, table: str, rows: pa.Table) -> None:
+    def stage(self, table: str, *rows: Rows) -> None:
         """A temporary table of the same name, which hides the real one from unqualified names until `swap`."""
         self.run(TABLES[table].ddl("postgres", f"pg_temp.{table}", constraints=False), {})
-        if rows.num_rows:
-            self.append(table, rows, temporary=True)
+        for each in rows:
+            if each.num_rows:
+                self.append(table, each, temporary=True)
 
     def swap(self, table: str, nights: Sequence[dt.date] | None = None) -> None:
         """Replace the real table's rows (of nights) by the staged ones, and drop the staged table."""

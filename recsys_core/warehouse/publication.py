@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys_core.lake import SchemaError, canonical_json, checksum, conform, empty
+from recsys_core.lake import SchemaError, Stream, canonical_json, checksum, conform, empty
+from recsys_core.lake.contents import repeats
 from recsys_core.tables import TABLES
-from recsys_core.warehouse.session import SQL, PublishError, Session, answer, stored
+from recsys_core.warehouse.session import SQL, PublishError, Rows, Session, answer, stored, stored_checksum
 
 NIGHT_TABLES: tuple[str, ...] = tuple(t.name for t in TABLES.values() if t.warehouse and t.by_night and t.name != "publication")
 USER_TABLES: tuple[str, ...] = tuple(t.name for t in TABLES.values() if t.warehouse and "user_key" in t.names)
@@ -46,42 +47,47 @@ class Publication:
 
 @dataclass(frozen=True)
 class NightTables:
-    """All tables of one night, as `publish_nights` takes them."""
+    """All tables of one night, as `publish_nights` takes them; a Stream's rows were audited when they were written in the lake."""
 
     ds: dt.date
-    tables: Mapping[str, pa.Table]
+    tables: Mapping[str, pa.Table | Stream]
     publication: Publication
 
-    def conformed(self) -> dict[str, pa.Table]:
+    def conformed(self) -> dict[str, Rows]:
         """The rows as declared; PublishError names every table that is missing, strange or holds another night."""
         faults = [f"table {t} is missing" for t in NIGHT_TABLES if t not in self.tables or t not in self.publication.sources]
         faults += [f"{t} is no table of a night" for t in self.tables if t not in NIGHT_TABLES]
-        rows: dict[str, pa.Table] = {}
+        rows: dict[str, Rows] = {}
         for name in NIGHT_TABLES:
             if name in self.tables:
                 try:
-                    rows[name] = conform(self.tables[name], TABLES[name])
+                    rows[name] = self._audited(name, self.tables[name], faults)
                 except SchemaError as error:
                     faults.append(str(error))
-                    continue
-                if rows[name].num_rows and pc.unique(rows[name].column("ds")).to_pylist() != [self.ds]:
-                    faults.append(f"table {name} holds rows of other nights")
-                if (unique := list(TABLES[name].unique)) and (
-                    twice := rows[name].num_rows - rows[name].select(unique).group_by(unique).aggregate([]).num_rows
-                ):
-                    faults.append(f"{twice} rows of table {name} repeat ({', '.join(unique)})")
         if faults:
             raise PublishError(f"night {self.ds} was not published: " + "; ".join(faults))
+        return rows
+
+    def _audited(self, name: str, rows: pa.Table | Stream, faults: list[str]) -> Rows:
+        if isinstance(rows, Stream):
+            return rows
+        rows, unique = conform(rows, TABLES[name]), TABLES[name].unique
+        if rows.num_rows and pc.unique(rows.column("ds")).to_pylist() != [self.ds]:
+            faults.append(f"table {name} holds rows of other nights")
+        if unique and (twice := repeats(rows, unique)):
+            faults.append(f"{twice} rows of table {name} repeat ({', '.join(unique)})")
         return rows
 
 
 def run_checks(session: Session, ds: dt.date) -> None:
     """Run every query of sql/checks for a night; PublishError names the first that finds rows.
 
-    A check may look at the night's own rows and at the model tables.
+    A check may look at the night's own rows and at the model tables. Where an engine has much quicker words for one, they lie in the
+    folder of its name.
     """
     for path in sorted((SQL / "checks").glob("*.sql")):
-        rows = answer(session.fetch(path.read_text(encoding="utf-8"), {"ds": ds}))
+        own = path.parent / session.engine / path.name
+        rows = answer(session.fetch((own if own.exists() else path).read_text(encoding="utf-8"), {"ds": ds}))
         if rows.num_rows:
             raise PublishError(
                 f"night {ds} was not published: check {path.stem} finds {rows.num_rows} rows, such as {rows.slice(0, 3).to_pylist()}; "
@@ -97,12 +103,12 @@ def verify(session: Session, night: NightTables) -> None:
 
 def verify_table(session: Session, name: str, ds: dt.date, source: Source) -> None:
     """The same for one table."""
-    found = checksum(stored(session, name, ds), TABLES[name].key)
+    found = stored_checksum(session, name, ds)
     if found != source.content_hash:
         raise PublishError(f"night {ds} was not published: {name} reads back as {found[:16]}, announced {source.content_hash[:16]}")
 
 
-def record(session: Session, night: NightTables, rows: Mapping[str, pa.Table]) -> pa.Table:
+def record(session: Session, night: NightTables, rows: Mapping[str, Rows]) -> pa.Table:
     """Write the ledger of a night: its new generation is live, the ones before are not; returns the rows written."""
     session.run("UPDATE publication SET is_live = false WHERE ds = :ds AND is_live", {"ds": night.ds})
     about = night.publication
@@ -161,7 +167,7 @@ def record_erasure(session: Session, removed: Iterable[tuple[str, dt.date]], inp
             name = entry["table_name"]
             session.run("UPDATE publication SET is_live = false WHERE ds = :ds AND table_name = :name", {"ds": ds, "name": name})
             left = stored(session, name, ds)
-            entry |= {"row_count": left.num_rows, "content_hash": checksum(left, TABLES[name].key), "trigger": "erasure"}
+            entry |= {"row_count": left.num_rows, "content_hash": checksum(left), "trigger": "erasure"}
         written.append(_written(session, ds, live))
     for (name, ds), input_hash in input_hashes.items():
         session.run(
@@ -215,7 +221,7 @@ def generations_of(ledger: pa.Table) -> dict[dt.date, dict[str, int]]:
     return found
 
 
-def prepared(nights: Sequence[NightTables], models: Mapping[str, pa.Table]) -> tuple[list[dict[str, pa.Table]], dict[str, pa.Table]]:
+def prepared(nights: Sequence[NightTables], models: Mapping[str, pa.Table]) -> tuple[list[dict[str, Rows]], dict[str, pa.Table]]:
     """Rows of the nights and of the model tables, checked against their declarations; PublishError or SchemaError names what is wrong."""
     if not 0 < len(nights) <= MAX_NIGHTS or len({n.ds for n in nights}) != len(nights):
         raise PublishError(f"publish 1 to {MAX_NIGHTS} different nights at a time, not {len(nights)}")

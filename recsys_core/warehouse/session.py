@@ -5,16 +5,22 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from recsys_core.lake import LakeError, conform
-from recsys_core.tables import TABLES
+from recsys_core.lake import LakeError, canonical_json, conform
+from recsys_core.lake.contents import Sums, declared, sums
+from recsys_core.tables import TABLES, Table
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
+
+# Parts of what is read back that are hashed at a time.
+HASHERS = 2
 
 # Strings, quoted names, comments and :: are passed over; what is left of :name is a parameter.
 _PARAMETER = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/|::|:([A-Za-z_]\w*)", re.DOTALL)
@@ -32,16 +38,41 @@ class PublishError(WarehouseError):
     """A night was refused; what was live stays live. The message names the night, the check and the first offending rows."""
 
 
+class Rows(Protocol):
+    """Rows in the declared schema of their table: a pa.Table, or a Stream from the lake."""
+
+    @property
+    def num_rows(self) -> int:
+        """How many they are."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The declared schema."""
+
+    def to_batches(self) -> Iterable[pa.RecordBatch]:
+        """All of them."""
+
+
+def reader(rows: Rows) -> pa.RecordBatchReader:
+    """The rows for whoever takes Arrow as it comes."""
+    return pa.RecordBatchReader.from_batches(rows.schema, rows.to_batches())
+
+
 class Session(Protocol):
-    """One open connection of a publisher."""
+    """One open connection of a publisher to an `engine`: duckdb or postgres."""
+
+    engine: str
 
     def fetch(self, sql: str, params: Mapping[str, Any]) -> pa.Table:
         """Rows of a query."""
 
+    def stream(self, sql: str, params: Mapping[str, Any]) -> Iterator[pa.RecordBatch]:
+        """The same as they come, a part at a time."""
+
     def run(self, sql: str, params: Mapping[str, Any]) -> None:
         """Execute a statement."""
 
-    def append(self, table: str, rows: pa.Table) -> None:
+    def append(self, table: str, rows: Rows) -> None:
         """Add rows in the declared schema to a table."""
 
 
@@ -100,7 +131,20 @@ def schema_mark(engine: str) -> str:
 def schema_statements(engine: str) -> list[str]:
     """DDL of all tables and views for 'duckdb' or 'postgres', in order."""
     views = [path.read_text(encoding="utf-8") for path in sorted((SQL / "views").glob("*.sql"))]
-    return [*(t.ddl(engine) for t in TABLES.values() if t.warehouse), *views]
+    return [*(statement for t in TABLES.values() if t.warehouse for statement in _made(t, engine)), *views]
+
+
+def _made(table: Table, engine: str) -> list[str]:
+    """DDL of one table.
+
+    In DuckDB the keys of what comes from the lake are noted, as JSON in the table's comment, and not indexed: no query is quicker by those
+    indexes, which cost more time and room than the rows. That keys do not repeat is seen in the lake, and that rows are the lake's from
+    their checksum.
+    """
+    if engine == "postgres" or not table.lake:
+        return [table.ddl(engine)]
+    keys = canonical_json([table.key, *([table.unique] if table.unique else [])])
+    return [table.ddl(engine, constraints=False), f"COMMENT ON TABLE {table.name} IS '{keys}'"]
 
 
 def make_schema(session: Session, engine: str) -> None:
@@ -112,6 +156,28 @@ def make_schema(session: Session, engine: str) -> None:
 
 def stored(session: Session, table: str, ds: dt.date | None = None) -> pa.Table:
     """Rows of a table (of a night) in the declared schema, in no particular order."""
-    declared = TABLES[table]
-    where, params = ("", {}) if ds is None or not declared.by_night else (" WHERE ds = :ds", {"ds": ds})
-    return conform(storage(session.fetch(f"SELECT {', '.join(declared.names)} FROM {table}{where}", params)), declared)
+    sql, params = _all(table, ds)
+    return conform(storage(session.fetch(sql, params)), TABLES[table])
+
+
+def stored_checksum(session: Session, table: str, ds: dt.date | None = None) -> str:
+    """The checksum of the same rows, which are hashed while the next come, and of which few are held at a time."""
+    sql, params = _all(table, ds)
+    found, waiting = Sums(), deque[Future[Sums]]()
+    with ThreadPoolExecutor(HASHERS) as pool:
+        for batch in session.stream(sql, params):
+            waiting.append(pool.submit(_sums, batch, TABLES[table]))
+            if len(waiting) > HASHERS:
+                found = found.plus(waiting.popleft().result())
+    for each in waiting:
+        found = found.plus(each.result())
+    return found.checksum(TABLES[table].names)
+
+
+def _sums(batch: pa.RecordBatch, table: Table) -> Sums:
+    return sums(declared(storage(pa.table(batch)), table))
+
+
+def _all(table: str, ds: dt.date | None) -> tuple[str, dict[str, Any]]:
+    where, params = ("", {}) if ds is None or not TABLES[table].by_night else (" WHERE ds = :ds", {"ds": ds})
+    return f"SELECT {', '.join(TABLES[table].names)} FROM {table}{where}", params

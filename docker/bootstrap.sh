@@ -93,6 +93,18 @@ keep_classes() {  # again after another Java or other jars; without them Spark s
     echo "$wanted" >"$stamp"
 }
 
+keep_kernels() {  # again after a change of a module that has some; without them the first night compiles them
+    [ -w recsys_core ] || return 0
+    stamp=.venv/.kernels
+    modules=$(grep -rl --include='*.py' 'recsys_core[.]compiled' recsys_core)
+    # shellcheck disable=SC2086 - names of modules
+    [ ! -e "$stamp" ] || [ -n "$(find $modules recsys_core/compiled.py .venv/.requirements.sha256 -newer "$stamp" -print -quit)" ] || return 0
+    say "compiling the loops of a night (half a minute, once)"
+    mkdir -p var
+    .venv/bin/python -m docker.kernels >var/kernels.log 2>&1 || say "that failed for the reason in var/kernels.log; the first night will try again"
+    touch "$stamp"
+}
+
 need_postgres() {
     .venv/bin/python docker/postgres.py --check >/dev/null 2>&1 && return 0
     apt_install postgresql || true
@@ -111,6 +123,7 @@ case "${1:-}" in "" | test) ;; *) echo "usage: sh docker/bootstrap.sh [test]" >&
 need_java
 install_requirements
 keep_classes
+keep_kernels
 if [ "${1:-}" = test ]; then
     need_postgres
     want_chromium

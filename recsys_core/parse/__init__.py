@@ -5,6 +5,17 @@ from __future__ import annotations
 from recsys_core.parse.event import EventParser, ParseJob
 from recsys_core.parse.files import PARSED_SCHEMA
 from recsys_core.parse.rules import RULES, Fault
-from recsys_core.parse.staging import FILE_SCHEMA, parse_files, parsed_rows
+from recsys_core.parse.staging import FILE_SCHEMA, Parsed, parse_files, parsed_here, parsed_rows
 
-__all__ = ["FILE_SCHEMA", "PARSED_SCHEMA", "RULES", "EventParser", "Fault", "ParseJob", "parse_files", "parsed_rows"]
+__all__ = [
+    "FILE_SCHEMA",
+    "PARSED_SCHEMA",
+    "RULES",
+    "EventParser",
+    "Fault",
+    "ParseJob",
+    "Parsed",
+    "parse_files",
+    "parsed_here",
+    "parsed_rows",
+]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+# Rows that wait to be counted by user.
+COUNTED_ROWS = 1 << 18
 
 
 class Crowd:
@@ -19,26 +21,36 @@ class Crowd:
 
     def __init__(self, cap: int) -> None:
         self.cap = cap
-        self._n: Counter[tuple[str, int]] = Counter()
+        self._seen: list[pa.Table] = []
+        self._waiting = self._n = 0
         self._first: dict[tuple[str, int], pa.Table] = {}
 
     def count(self, batch: pa.RecordBatch) -> None:
         """Note the users of a batch of parsed rows."""
-        events = batch.filter(_of_events(batch))
-        if events.num_rows:
-            table = pa.table({"u": events.column("user_key"), "d": events.column("ds").cast(pa.int32())})
-            counts = table.group_by(["u", "d"]).aggregate([([], "count_all")]).to_pydict()
-            self._n.update(dict(zip(zip(counts["u"], counts["d"], strict=True), counts["count_all"], strict=True)))
+        events = batch.select(["user_key", "ds"]).filter(_of_events(batch))
+        self._n += events.num_rows
+        self._waiting += events.num_rows
+        ones = np.ones(events.num_rows, np.int64)
+        self._seen.append(pa.table({"u": events.column("user_key"), "d": events.column("ds").cast(pa.int32()), "n": ones}))
+        if self._waiting > COUNTED_ROWS:
+            self._add_up()
 
-    @property
-    def most(self) -> int:
-        """Events of the user and day with most of them."""
-        return max(self._n.values(), default=0)
+    def _add_up(self) -> None:
+        self._seen = [pa.concat_tables(self._seen).group_by(["u", "d"]).aggregate([("n", "sum")]).rename_columns({"n_sum": "n"})]
+        self._waiting = 0
+
+    def found(self) -> set[tuple[str, int]]:
+        """The users and days with more events than the cap."""
+        if self._n <= self.cap:
+            return set()
+        self._add_up()
+        many = self._seen[0].filter(pc.greater(self._seen[0]["n"], self.cap))
+        return set(zip(many["u"].to_pylist(), many["d"].to_pylist(), strict=True))
 
     def measured(self, batches: Callable[[], Iterable[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
         """The batches once more, after those of crowded users have been looked at."""
-        crowded = {who for who, n in self._n.items() if n > self.cap}
-        self._n.clear()
+        crowded = self.found()
+        self._seen = []
         for batch in batches():
             for who, rows in _by_user(batch, crowded):
                 self._keep_first(who, rows)

@@ -211,9 +211,7 @@ class EventParser:
             raise Fault(fault.code, fault.field or step) from None
         found |= {"text": written, "query": query, "daypart": DAYPARTS[local.hour // 6], "source": self.job.source}
         found["extra"] = extra_of(row, repairs)
-        landed = row.get("repairs")
-        if isinstance(landed, list):
-            repairs += [c for c in landed if isinstance(c, str) and _CODE.fullmatch(c)]
+        repairs += landed_repairs(row.get("repairs"))
         return found | {"user_id": user, "repairs": sorted(set(repairs))}
 
     def id_from_hash(self, row: Mapping[str, Any], repairs: list[str]) -> str:
@@ -229,6 +227,11 @@ def masked(value: str | None, repairs: list[str]) -> str | None:
         return value
     repairs.append("pii_masked")
     return found
+
+
+def landed_repairs(value: Any) -> list[str]:
+    """The codes of what was repaired before landing."""
+    return [c for c in value if isinstance(c, str) and _CODE.fullmatch(c)] if isinstance(value, list) else []
 
 
 def _event_type(value: Any, repairs: list[str]) -> str:

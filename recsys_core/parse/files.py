@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, timedelta
-from itertools import islice
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_core.lake import canonical_json
-from recsys_core.parse.columns import block, days, null_counts
 from recsys_core.parse.event import ONE_DAY, EventParser, note_fields
-from recsys_core.parse.rawlines import MAX_DIGITS, Found, lines, objects_at
+from recsys_core.parse.rawlines import Found, objects_at, whole_lines
 from recsys_core.parse.rules import Fault
 from recsys_core.parse.values import micros
 from recsys_core.tables import TABLES
 from recsys_core.texts import MIN_REVIEW_WORDS, count_words
 
-BATCH_ROWS = 8192
-# A block of lines is parsed at once: so many, or as many as fill this many bytes.
-BLOCK_LINES, BLOCK_BYTES = 8192, 8 << 20
+if TYPE_CHECKING:
+    from recsys_core.parse.columns import Block
+
+# Rows of a batch of what is looked at one by one; bytes of whole lines that are parsed at once.
+BATCH_ROWS, BLOCK_BYTES = 8192, 4 << 20
 # Shares of unreadable lines beyond which a whole file is refused, for files with at least as many such lines.
 CORRUPT_SHARE, NOT_JSON_SHARE, CORRUPT_LINES = 0.5, 0.05, 5
 CORRUPT = frozenset(("bad_utf8", "not_json", "not_object", "json_truncated", "json_syntax", "trailing_data", "control_char"))
 # Fields whose absence is counted: a jump in it is how a broken client shows.
 OPTIONAL = ("received_ts", "session_id", "rating", "quantity", "price", "dwell_s", "text", "query", "device", "region", "lang")
 BESIDE = ("event_id", "user_key", "event_ts", "received_ts", "session_id", "repairs")
+_EPOCH = date(1970, 1, 1)
 
 # In objects but the lines. tonight, before: events of the night and of the day before; capped: events beyond the cap, of them those
 # without a repair and those of other nights.
@@ -49,8 +48,6 @@ _COUNTS = (
     "capped_plain",
     "capped_beside",
 )
-
-_LONG_NUMBER = re.compile(rb"\d{%d}" % MAX_DIGITS)
 
 _EVENT = TABLES["event_clean"].arrow_schema()
 # verdict: event (of the night), beside (of another night: only what tells whether it is the same event or session), quarantine, or user
@@ -75,17 +72,20 @@ PARSED_SCHEMA = pa.schema(
 class FileParser:
     """Reads one file under a job; its counts are in `counts`, `by_reason` and `fields`, in objects of the file."""
 
-    def __init__(self, parser: EventParser, file: str, partition: date, file_no: int = 0, keys: dict[str, str] | None = None) -> None:
+    def __init__(self, parser: EventParser, file: str, partition: date, file_no: int = 0) -> None:
+        from recsys_core.parse.columns import Scanner  # numba comes with it: where nothing is parsed, it is not wanted
+        from recsys_core.parse.users import Users
+
         self.parser, self.file, self.partition, self.file_no = parser, file, partition, file_no
-        self.own, self.keys = partition == parser.job.night, {} if keys is None else keys
+        self.own = partition == parser.job.night
         self.counts = Counter(dict.fromkeys(_COUNTS, 0))
         self.corrupt: Counter[str] = Counter()
         self.by_reason: Counter[str] = Counter()
         self.fields: Counter[str] = Counter()
-        self.users: dict[str, str] = {}
+        self.users = Users(parser.job)
         self.refused: str | None = None
         self.most = 0
-        self._night = days(parser.job.night)
+        self._scanner = Scanner(parser, partition)
 
     def batches(self, opener: Callable[[], BinaryIO]) -> Iterator[pa.RecordBatch]:
         """The file's rows. When `refused` is set at the end, they must be thrown away."""
@@ -94,9 +94,8 @@ class FileParser:
             if self.file in job.repeated:
                 raise Fault("file_repeated")
             with opener() as stream:
-                numbered = lines(stream, self.file)
-                while lines_of_block := _next_block(numbered):
-                    yield from self._block(lines_of_block)
+                for offset, lines in whole_lines(stream, self.file, BLOCK_BYTES):
+                    yield from self._block(offset, lines if lines.endswith(b"\n") else lines + b"\n")
             # Where people were erased, blanks stand for objects.
             blanked = job.erased and self.by_reason["blank_line"]
             if not self.counts["objects"] and not blanked and self.file not in job.may_be_empty:
@@ -110,7 +109,7 @@ class FileParser:
 
     def met(self) -> Iterator[pa.RecordBatch]:
         """Rows for the users met."""
-        users = sorted(self.users.items())
+        users = sorted(self.users.met.items())
         for part in (users[i : i + BATCH_ROWS] for i in range(0, len(users), BATCH_ROWS)):
             yield self._batch("user", len(part), user_key=[k for _, k in part], note=[u for u, _ in part])
 
@@ -118,7 +117,7 @@ class FileParser:
         """The file's counts as JSON."""
         epochs = sum(1 for code in self.by_reason if code.startswith("epoch_"))
         more = {
-            "users": len(self.users),
+            "users": len(self.users.met),
             "most": self.most,
             "mixed_epoch": int(epochs > 1),
             "by_reason": self.by_reason,
@@ -145,66 +144,58 @@ class FileParser:
             arrays.append(pa.nulls(n, f.type) if value is None else value if isinstance(value, pa.Array) else pa.array(value, f.type))
         return pa.RecordBatch.from_arrays(arrays, schema=PARSED_SCHEMA)
 
-    def _block(self, block_lines: Sequence[tuple[int, bytes]]) -> Iterator[pa.RecordBatch]:
-        simple: list[tuple[int, bytes]] = []
-        values: list[dict[str, Any]] = []
-        hard: list[tuple[int, bytes]] = []
-        for numbered in block_lines:
-            value = _flat(numbered[1])
-            if value is None:
-                hard.append(numbered)
-            else:
-                simple.append(numbered)
-                values.append(value)
-        self.counts["lines"] += len(block_lines)
-        if values:
-            found = block(self.parser, self.partition, values, self.keys)
-            hard += [simple[i] for i in found.order[~found.taken]]
-            yield from self._taken(found, np.fromiter((o for o, _ in simple), np.int64, len(simple))[found.order])
-        if hard:
-            yield from self._one_by_one(hard)
+    def _block(self, offset: int, lines: bytes) -> Iterator[pa.RecordBatch]:
+        found = self._scanner.block(lines, self.users)
+        self.counts["lines"] += len(found.ok)
+        yield from self._taken(found, offset)
+        hard = np.flatnonzero(~found.ok)
+        if len(hard):
+            spans = zip(found.starts[hard].tolist(), found.stops[hard].tolist(), strict=True)
+            yield from self._one_by_one((offset + start, lines[start:stop]) for start, stop in spans)
 
     # -- the many ---------------------------------------------------------------------------------------------------------------
-    def _taken(self, found: Any, offsets: np.ndarray) -> Iterator[pa.RecordBatch]:
-        taken = np.nonzero(found.taken)[0]
-        repaired = np.zeros(len(offsets), bool)
+    def _taken(self, found: Block, offset: int) -> Iterator[pa.RecordBatch]:
+        taken = np.flatnonzero(found.ok)
+        if not len(taken):
+            return
+        repaired = np.zeros(len(found.ok), bool)
         for code, flags in found.repairs.items():
             repaired |= flags
-            if n := int(flags.sum()):
+            if n := int(flags[taken].sum()):
                 self.by_reason[code] += n
-        self.counts["objects"] += len(taken)
-        self.counts["repaired"] += int(repaired.sum())
-        self.counts["good"] += len(taken) - int(repaired.sum())
-        tonight = taken[found.ds[taken] == self._night]
-        beside = taken[found.ds[taken] != self._night]
-        self.counts["tonight"] += len(tonight)
-        self.counts["before"] += int((found.ds[beside] == self._night - 1).sum())
+        n_repaired, ds, night = int(repaired[taken].sum()), found.ds[taken], (self.parser.job.night - _EPOCH).days
+        tonight, beside = taken[ds == night], taken[ds != night]
+        self.counts.update(objects=len(taken), repaired=n_repaired, good=len(taken) - n_repaired)
+        self.counts.update(tonight=len(tonight), before=int((ds == night - 1).sum()))
+        found.listen(taken if self.own else tonight)
         if self.own:
-            self.counts["other_nights"] += len(beside)
-            for day, n in zip(*np.unique(found.ds[beside], return_counts=True), strict=True):
-                self.fields[f"night:{date(1970, 1, 1) + timedelta(days=int(day))}"] += int(n)
-            rows = pa.array(taken)
-            null_counts(found.columns, rows, OPTIONAL, self.fields)
-            if n := sum(map(_is_short, found.columns["text"].take(rows).drop_null().to_pylist())):
-                self.fields["short:text"] += n
-        for part in (tonight[i : i + BATCH_ROWS] for i in range(0, len(tonight), BATCH_ROWS)):
-            rows = pa.array(part)
-            given = {name: column.take(rows) for name, column in found.columns.items()}
-            coded = given["user_id"].dictionary_encode().dictionary.to_pylist()
-            self.users.update((u, self.keys[u]) for u in coded)
-            given["source"] = pa.repeat(self.parser.job.source, len(part))
-            dates = pa.repeat(pa.scalar(self.parser.job.night, pa.date32()), len(part))
-            yield self._batch("event", len(part), byte_offset=offsets[part], ds=dates, repairs=found.repair_lists(part), **given)
-        for part in (beside[i : i + BATCH_ROWS] for i in range(0, len(beside), BATCH_ROWS)):
-            rows = pa.array(part)
-            given = {name: found.columns[name].take(rows) for name in BESIDE if name != "repairs"}
-            dates = pa.array(found.ds[part].astype(np.int32)).cast(pa.date32())
-            yield self._batch("beside", len(part), byte_offset=offsets[part], ds=dates, repairs=found.repair_lists(part), **given)
+            self._note(found, taken, ds[ds != night])
+        if len(tonight):
+            given = found.events(tonight)
+            self.users.meet(found.user[tonight])
+            given["source"] = pa.repeat(self.parser.job.source, len(tonight))
+            given["ds"] = pa.repeat(pa.scalar(self.parser.job.night, pa.date32()), len(tonight))
+            yield self._batch("event", len(tonight), byte_offset=offset + found.starts[tonight], **given)
+        if len(beside):
+            given = found.beside(beside) | {"ds": pa.array(found.ds[beside].astype(np.int32)).cast(pa.date32())}
+            yield self._batch("beside", len(beside), byte_offset=offset + found.starts[beside], **given)
+
+    def _note(self, found: Block, taken: np.ndarray, other_nights: np.ndarray) -> None:
+        """Count what the fields of accepted events of the night's own partition look like, as `accepted_notes` does."""
+        self.counts["other_nights"] += len(other_nights)
+        for day, n in zip(*np.unique(other_nights, return_counts=True), strict=True):
+            self.fields[f"night:{_EPOCH + timedelta(days=int(day))}"] += int(n)
+        for name in OPTIONAL:
+            if n := found.missing(name, taken):
+                self.fields[f"null:{name}"] += n
+        for n in found.strings("text", taken).drop_null().value_counts().to_pylist():
+            if _is_short(n["values"]):
+                self.fields["short:text"] += n["counts"]
 
     # -- the few ----------------------------------------------------------------------------------------------------------------
-    def _one_by_one(self, hard: Sequence[tuple[int, bytes]]) -> Iterator[pa.RecordBatch]:
+    def _one_by_one(self, hard: Iterator[tuple[int, bytes]]) -> Iterator[pa.RecordBatch]:
         kept: dict[str, list[dict[str, Any]]] = {"event": [], "beside": [], "quarantine": []}
-        for offset, line in sorted(hard):
+        for offset, line in hard:
             things = objects_at(offset, line)
             if things is None:
                 self.by_reason["blank_line"] += 1
@@ -260,7 +251,7 @@ class FileParser:
         self.counts["before"] += row["ds"] == self.parser.job.night - ONE_DAY
         if not tonight:
             return "beside", {n: row[n] for n in ("ds", *BESIDE)}
-        self.users[row["user_id"]] = row["user_key"]
+        self.users.met[row["user_id"]] = row["user_key"]
         return "event", row
 
     def _quarantined(self, code: str, field: str | None, found: Found, mended: tuple[str, ...]) -> dict[str, Any]:
@@ -284,27 +275,3 @@ def accepted_notes(row: Mapping[str, Any]) -> Iterator[str]:
 
 def _is_short(text: str) -> bool:
     return count_words(text[:200]) < MIN_REVIEW_WORDS
-
-
-def _next_block(numbered: Iterator[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
-    """The next lines of a file: BLOCK_LINES, or fewer where they are long."""
-    found, size = [], 0
-    for line in islice(numbered, BLOCK_LINES):
-        found.append(line)
-        size += len(line[1])
-        if size > BLOCK_BYTES:
-            break
-    return found
-
-
-def _flat(line: bytes) -> dict[str, Any] | None:
-    """The object of a line that is one object without any object inside and without a key twice, None when that is not plain to see."""
-    try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-    # A key is followed by `":`; with no quote before a space, counting these counts the keys, at all depths.
-    if type(value) is not dict or line.count(b'":') != len(value) or b'" ' in line or b'"\t' in line or b'"\r' in line:
-        return None
-    # Only a number of very many digits can hide here: one beyond 64 bits is a float, which no simple field holds.
-    return None if len(line) > MAX_DIGITS and _LONG_NUMBER.search(line) else value

@@ -83,26 +83,43 @@ def blocks(stream: BinaryIO) -> tuple[bool, Iterator[bytes]]:
     return zipped, _gunzipped(stream, head) if zipped else _plain(stream, head)
 
 
+def whole_lines(stream: BinaryIO, name: str, size: int = BLOCK) -> Iterator[tuple[int, bytes]]:
+    """(byte offset in the unpacked file, whole lines of at least `size` bytes together, each with its line feed).
+
+    The file's last lines may be fewer bytes, and the very last may lack its line feed. Gzip is known by its bytes; Fault when the file is
+    to be refused.
+    """
+    zipped, unpacked = blocks(stream)
+    offset, read, tail, parts = 0, 0, 0, []
+    for number, block in enumerate(unpacked):
+        if not number and name.endswith(".gz") and not zipped:
+            raise Fault("not_gzip")
+        if not number and (block[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in block[:4]):
+            raise Fault("encoding")
+        last = block.rfind(b"\n")
+        if tail + (len(block) if last < 0 else block.find(b"\n")) > MAX_LINE:
+            raise Fault("line_too_long")
+        tail = tail + len(block) if last < 0 else len(block) - last - 1
+        parts.append(block)
+        read += len(block)
+        if last >= 0 and read - offset >= size:
+            whole = b"".join(parts)
+            yield offset, whole[: len(whole) - tail]
+            parts = [whole[len(whole) - tail :]]
+            offset = read - tail
+    if read > offset:
+        yield offset, b"".join(parts)
+
+
 def lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
     """(byte offset in the unpacked file, line without its line feed), gzip known by its bytes; Fault when the file is to be refused."""
-    zipped, unpacked = blocks(stream)
-    offset, tail, first = 0, b"", True
-    for block in unpacked:
-        if first and name.endswith(".gz") and not zipped:
-            raise Fault("not_gzip")
-        if first and (block[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in block[:4]):
-            raise Fault("encoding")
-        first = False
-        *whole, tail = (tail + block).split(b"\n")
+    for offset, block in whole_lines(stream, name):
+        *whole, tail = block.split(b"\n")
         for line in whole:
-            if len(line) > MAX_LINE:
-                raise Fault("line_too_long")
             yield offset, line
             offset += len(line) + 1
-        if len(tail) > MAX_LINE:
-            raise Fault("line_too_long")
-    if tail:
-        yield offset, tail
+        if tail:
+            yield offset, tail
 
 
 def objects(line: bytes) -> Iterator[Found]:

@@ -1,118 +1,279 @@
-"""Landing files to Parquet inside Spark, one file per task, and a file either whole or not at all."""
+"""Landing files to rows, in memory or in Parquet files by bucket of users: one file at a time, and a file either whole or not at all."""
 
 from __future__ import annotations
 
 import json
-import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import fsspec
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from recsys_core.lake import value_hashes
 from recsys_core.parse.crowded import Crowd
 from recsys_core.parse.event import EventParser, ParseJob
 from recsys_core.parse.files import PARSED_SCHEMA, FileParser
 
-# Rows of a row group.
-GROUP_ROWS = 131_072
+# Rows that wait in memory until they are put in the order of their buckets and written.
+HELD_ROWS = 1 << 19
 # What is known of a file once it is read: why nothing of it is used, its counts as JSON, and where its rows lie (null without any).
 FILE_SCHEMA = pa.schema([("file_no", pa.int32()), ("reason", pa.string()), ("note", pa.string()), ("path", pa.string())])
+# The bucket of rows that are nobody's: refused lines.
+NOBODY = -1
+# Digits of a user's key that tell the bucket.
+_DIGITS = 4
+MAX_BUCKETS = 16**_DIGITS
+_STAGED = PARSED_SCHEMA.append(pa.field("id_hash", pa.int64()))
+_BUCKETS = b"buckets"
+# Columns whose values come again and again.
+_FEW_VALUES = (
+    "verdict",
+    "partition",
+    "file",
+    "reason",
+    "ds",
+    "user_key",
+    "item_id",
+    "event_type",
+    "session_id",
+    "lang",
+    "device",
+    "region",
+)
 
 
-def parse_files(job: ParseJob, store: str, folder: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """A function for mapInArrow over rows (id = index into job.files) that leaves each file's rows of PARSED_SCHEMA as Parquet.
+def users_of(bucket: int, buckets: int) -> tuple[str | None, str | None]:
+    """(least key, key that is too great) of the users of one of `buckets` buckets, which have about as many users each; None = no bound.
 
-    The files lie in `folder` below `store` (a path or fsspec URL), under names of their own for each attempt: only what is in the answer
-    (rows of FILE_SCHEMA, paths relative to the store) counts. Wide rows so never pass through the JVM before they are few.
+    >>> [users_of(b, 3) for b in range(3)]
+    [(None, '5556'), ('5556', 'aaab'), ('aaab', None)]
     """
-
-    def parse(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        parser, (fs, root) = EventParser(job), fsspec.core.url_to_fs(job.landing)
-        target, base = fsspec.core.url_to_fs(store)
-        target.makedirs(f"{base}/{folder}", exist_ok=True)
-        keys: dict[str, str] = {}
-        for index in (i for batch in batches for i in batch.column(0).to_pylist()):
-            file, partition = job.files[index]
-            reader = FileParser(parser, file, partition, index, keys)
-            name = f"{folder}/{index:06}-{uuid.uuid4().hex}.parquet"
-            n = stage(reader, partial(fs.open, f"{root}/{file}", "rb"), target, f"{base}/{name}")
-            row = {"file_no": index, "reason": reader.refused, "note": reader.note(), "path": name if n else None}
-            yield pa.RecordBatch.from_pylist([row], FILE_SCHEMA)
-
-    return parse
+    low, high = (f"{-(-b * MAX_BUCKETS // buckets):0{_DIGITS}x}" for b in (bucket, bucket + 1))
+    return low if bucket else None, high if bucket + 1 < buckets else None
 
 
-def stage(reader: FileParser, opener: Callable[[], BinaryIO], fs: Any, path: str) -> int:
-    """Write a file's rows as Parquet, without the events that no cap could let through; returns how many (0 of a refused file)."""
-    crowd = Crowd(reader.parser.job.daily_cap)
-    with _Sink(fs, path) as sink:
-        for batch in reader.batches(opener):
-            sink.write(batch)
-            crowd.count(batch)
-        if not reader.refused:
-            for batch in reader.met():
-                sink.write(batch)
-    n, reader.most = 0 if reader.refused else sink.rows, crowd.most
-    if n and crowd.most > crowd.cap:
-        thin = f"{path}.thin"
-        with _Sink(fs, thin) as sink:
-            for batch in crowd.measured(lambda: _again(fs, path)):
-                kept, rest = crowd.thinned(batch)
-                reader.left_out(rest)
-                sink.write(kept)
-        n = sink.rows
-        fs.mv(thin, path)
-    if not n:
-        fs.rm_file(path)
-    return n
+def buckets_of(keys: pa.Array, buckets: int) -> np.ndarray:
+    """The bucket of each user's key, NOBODY for null."""
+    coded = keys.dictionary_encode()
+    of = [int(key[:_DIGITS], 16) * buckets // MAX_BUCKETS for key in coded.dictionary.to_pylist()]
+    return np.array([*of, NOBODY])[pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)]
 
 
-class _Sink:
-    """Collects batches and writes them to a Parquet file in row groups of a useful size."""
+class Rows(Protocol):
+    """Where rows of PARSED_SCHEMA are kept."""
 
-    def __init__(self, fs: Any, path: str) -> None:
-        self._file = fs.open(path, "wb")
-        self._writer = pq.ParquetWriter(self._file, PARSED_SCHEMA, compression="lz4", write_statistics=["verdict"])
+    n: int
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add rows."""
+
+    def close(self) -> None:
+        """All are written."""
+
+    def batches(self) -> Iterable[pa.RecordBatch]:
+        """All of them once more."""
+
+    def discard(self) -> None:
+        """Let go of them."""
+
+
+R = TypeVar("R", bound=Rows)
+
+
+class Held:
+    """Rows in memory."""
+
+    def __init__(self) -> None:
+        self._batches: list[pa.RecordBatch] = []
+        self.n = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add rows."""
+        self._batches.append(batch)
+        self.n += batch.num_rows
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+    def batches(self) -> list[pa.RecordBatch]:
+        """All of them."""
+        return self._batches
+
+    def discard(self) -> None:
+        """Forget them."""
+        self._batches = []
+
+
+class Staged:
+    """Rows in a Parquet file, with `id_hash`, a hash of the event id; each row group is of one of `buckets` buckets of users."""
+
+    def __init__(self, fs: Any, path: str, buckets: int) -> None:
+        self._fs, self.path, self._buckets = fs, path, buckets
+        self._writer: pq.ParquetWriter | None = None
         self._waiting: list[pa.RecordBatch] = []
-        self._n = self.rows = 0
+        self._of_groups: list[int] = []
+        self.n = self._n = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows."""
         self._waiting.append(batch)
         self._n += batch.num_rows
-        self.rows += batch.num_rows
-        if self._n >= GROUP_ROWS:
+        if self._n >= HELD_ROWS:
             self._flush()
 
     def _flush(self) -> None:
-        if self._n:
-            self._writer.write_table(pa.Table.from_batches(self._waiting), row_group_size=self._n)
-        self._waiting, self._n = [], 0
+        if not self._n:
+            return
+        if self._writer is None:
+            self._file = self._fs.open(self.path, "wb")
+            self._writer = pq.ParquetWriter(self._file, _STAGED, compression="lz4", use_dictionary=_FEW_VALUES, write_statistics=False)
+        rows = pa.Table.from_batches(self._waiting).combine_chunks()
+        self._waiting, self._n, self.n = [], 0, self.n + self._n
+        ids = rows["event_id"].combine_chunks()
+        rows = rows.append_column(_STAGED.field("id_hash"), pa.array(value_hashes(ids), mask=np.asarray(ids.is_null())))
+        buckets = buckets_of(rows["user_key"].combine_chunks(), self._buckets)
+        rows = rows.take(pa.array(np.argsort(buckets, kind="stable")))
+        start = 0
+        for bucket, n in zip(*np.unique(buckets, return_counts=True), strict=True):
+            self._writer.write_table(rows.slice(start, n), row_group_size=n)
+            self._of_groups.append(int(bucket))
+            start += n
 
-    def __enter__(self) -> Self:
-        return self
+    def close(self) -> None:
+        """Write what waits."""
+        self._flush()
+        if self._writer is not None:
+            self._writer.add_key_value_metadata({_BUCKETS: json.dumps(self._of_groups)})
+            self._writer.close()
+            self._file.close()
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._flush()
-        self._writer.close()
-        self._file.close()
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All of them, in another order."""
+        with self._fs.open(self.path, "rb") as file:
+            yield from pq.ParquetFile(file).iter_batches(HELD_ROWS // 4, columns=PARSED_SCHEMA.names)
+
+    def discard(self) -> None:
+        """Remove the file."""
+        if self._writer is not None:
+            self._fs.rm_file(self.path)
 
 
-def _again(fs: Any, path: str) -> Iterator[pa.RecordBatch]:
-    with fs.open(path, "rb") as file:
-        yield from pq.ParquetFile(file).iter_batches(GROUP_ROWS)
+def staged(fs: Any, paths: Iterable[str], bucket: int, columns: Sequence[str] = PARSED_SCHEMA.names) -> pa.Table:
+    """The rows of a bucket in files of `Staged`."""
+    columns, found = list(columns), []
+    for path in paths:
+        with fs.open(path, "rb") as opened:
+            file = pq.ParquetFile(opened)
+            groups = [g for g, b in enumerate(json.loads(file.metadata.metadata[_BUCKETS])) if b == bucket]
+            if groups:
+                found.append(file.read_row_groups(groups, columns, use_threads=False))
+    return pa.concat_tables(found) if found else pa.schema([_STAGED.field(c) for c in columns]).empty_table()
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """Parsed rows, to be had by bucket: of this process (`held`), or in files of `Staged` below the store.
+
+    numbers  file number of the job, by the one that is written in the rows; None where they are the same
+    """
+
+    buckets: int
+    held: pa.Table | None = None
+    store: str = ""
+    paths: tuple[str, ...] = ()
+    numbers: Mapping[int, int] | None = None
+
+    @property
+    def n_files(self) -> int:
+        """Files that the rows lie in."""
+        return len(self.paths) if self.held is None else 1
+
+    def of_file(self, place: int) -> Parsed:
+        """Those in one of them."""
+        return self if self.held is not None else replace(self, paths=(self.paths[place],))
+
+    def rows(self, bucket: int, columns: Sequence[str] = PARSED_SCHEMA.names) -> pa.Table:
+        """Those of the users of one bucket, of NOBODY the refused lines; where only one bucket is, all of them."""
+        if self.held is not None:
+            return self.held.select(columns)
+        fs, base = fsspec.core.url_to_fs(self.store)
+        found = staged(fs, [f"{base}/{path}" for path in self.paths], bucket, columns)
+        if self.numbers is None or "file_no" not in columns:
+            return found
+        of = np.zeros(max(self.numbers, default=0) + 1, np.int32)
+        of[[*self.numbers]] = [*self.numbers.values()]
+        return found.set_column(found.column_names.index("file_no"), "file_no", pa.array(of[found["file_no"].to_numpy()]))
+
+
+def parse_files(job: ParseJob, store: str, folder: str, buckets: int) -> Callable[[int], dict[str, Any]]:
+    """A function of an index into job.files that leaves the file's rows as Parquet (see `Staged`); what it answers is a row of FILE_SCHEMA.
+
+    The files lie in `folder` below `store` (a path or fsspec URL), under names of their own for each attempt: only what is in the answer
+    (paths relative to the store) counts.
+    """
+
+    def parse(index: int) -> dict[str, Any]:
+        (fs, root), (target, base) = fsspec.core.url_to_fs(job.landing), fsspec.core.url_to_fs(store)
+        target.makedirs(f"{base}/{folder}", exist_ok=True)
+        file, partition = job.files[index]
+        reader = FileParser(EventParser(job), file, partition, index)
+
+        def fresh() -> Staged:
+            return Staged(target, f"{base}/{folder}/{index:06}-{uuid.uuid4().hex}.parquet", buckets)
+
+        rows = read(reader, partial(fs.open, f"{root}/{file}", "rb"), fresh)
+        path = f"{folder}/{rows.path.rpartition('/')[2]}" if rows else None
+        return {"file_no": index, "reason": reader.refused, "note": reader.note(), "path": path}
+
+    return parse
+
+
+def parsed_here(job: ParseJob) -> tuple[Parsed, list[dict[str, Any]]]:
+    """(rows of all files of the job, rows of FILE_SCHEMA without paths), in this process."""
+    parser, (fs, root) = EventParser(job), fsspec.core.url_to_fs(job.landing)
+    batches, found = [], []
+    for index, (file, partition) in enumerate(job.files):
+        reader = FileParser(parser, file, partition, index)
+        rows = read(reader, partial(fs.open, f"{root}/{file}", "rb"), Held)
+        batches += rows.batches() if rows else []
+        found.append({"file_no": index, "reason": reader.refused, "note": reader.note(), "path": None})
+    return Parsed(1, pa.Table.from_batches(batches, PARSED_SCHEMA)), found
+
+
+def read(reader: FileParser, opener: Callable[[], BinaryIO], fresh: Callable[[], R]) -> R | None:
+    """A file's rows, without the events that no cap could let through; None when there are none, or the file is refused."""
+    rows, crowd = fresh(), Crowd(reader.parser.job.daily_cap)
+    for batch in reader.batches(opener):
+        rows.write(batch)
+        crowd.count(batch)
+    if not reader.refused:
+        for batch in reader.met():
+            rows.write(batch)
+    rows.close()
+    if reader.refused or not rows.n:
+        rows.discard()
+        return None
+    if crowd.found():
+        whole, rows = rows, fresh()
+        for batch in crowd.measured(whole.batches):
+            kept, rest = crowd.thinned(batch)
+            reader.left_out(rest)
+            rows.write(kept)
+        rows.close()
+        whole.discard()
+    return rows
 
 
 def parsed_rows(job: ParseJob, file: str, partition: date, opener: Callable[[], BinaryIO]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """(rows of PARSED_SCHEMA of one file as dicts, in file order, the users' last; its counts, and `reason` when it is refused)."""
     reader = FileParser(EventParser(job), file, partition)
-    with tempfile.TemporaryDirectory() as folder:
-        fs, path = fsspec.filesystem("file"), f"{folder}/rows.parquet"
-        found = [row for batch in _again(fs, path) for row in batch.to_pylist()] if stage(reader, opener, fs, path) else []
+    rows = read(reader, opener, Held)
+    found = [row for batch in rows.batches() for row in batch.to_pylist()] if rows else []
     return sorted(found, key=lambda r: (r["verdict"] == "user", r["byte_offset"])), {"reason": reader.refused, **json.loads(reader.note())}

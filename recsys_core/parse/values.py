@@ -151,7 +151,7 @@ def moment(value: Any, naive_zone: tzinfo | None, repairs: list[str]) -> datetim
         naive = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second or 0), microsecond)  # noqa: DTZ001
         naive += later
         if zone is None:
-            return _localised(naive, naive_zone, repairs)
+            return localised(naive, naive_zone, repairs)
         if sign is None:
             return naive.replace(tzinfo=UTC)
         shift = timedelta(hours=int(zone_hours), minutes=int(zone_minutes or 0))
@@ -172,7 +172,7 @@ def _epoch(value: float | int, repairs: list[str]) -> datetime:
     raise Fault("default_clock" if value in (0, 946_684_800, 946_684_800_000) else "ts_out_of_range")
 
 
-def _localised(naive: datetime, zone: tzinfo | None, repairs: list[str]) -> datetime:
+def localised(naive: datetime, zone: tzinfo | None, repairs: list[str]) -> datetime:
     """UTC of a local time; of two the one with the earlier offset (PEP 495, fold 0)."""
     if zone is None:
         raise Fault("no_time_zone")

@@ -1,27 +1,38 @@
-"""Spark jobs from raw files to the facts of a night: clean, aggregate, texts."""
+"""Jobs from raw files to the facts of a night: clean, aggregate, texts. A night of few events needs no Spark."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-import pyarrow as pa
-
 from jobs.as_of import end_of, known_cutoff
 from jobs.runner import Night, ParameterError
-from recsys_core.tables import TABLES
+from recsys_core.lake import Part
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    import pyarrow as pa
 
     from recsys_core.identity import Identities
     from recsys_core.landing import Delivery
     from recsys_core.parse import ParseJob
     from recsys_core.quality import FileLedger
 
-# Frames of no more rows than this are written by this process: a Spark job would cost more than the rows.
-_FEW = 50_000
+    Users = tuple[str | None, str | None]
+
+# Rows of a bucket of users, as Spark's tasks take them.
+BUCKET_ROWS = 200_000
+# About how many bytes a line of events has, and how many times its size a compressed file holds.
+_LINE_BYTES, _PACKED = 250, 6
+# Of a night's window most lines are of other nights, of which little is read: so many cost what one of the night does.
+_BESIDE = 2
+# Columns of event_clean that facts and texts are made of.
+_FACTS = (
+    *("ds", "event_id", "user_key", "item_id", "event_type", "event_ts", "session_id", "rating", "dwell_s", "text", "device", "region"),
+    *("lang", "daypart", "repairs"),
+)
+_TEXTS = ("user_key", "item_id", "text", "query", "lang", "repairs")
 
 
 def clean(
@@ -34,8 +45,9 @@ def clean(
     from recsys_core.bots import BotRule
     from recsys_core.catalogue import catalogue_as_of
     from recsys_core.declared import declared_as_of, declared_rows
+    from recsys_core.deliveries import clean_buckets, parsed
     from recsys_core.erasure import erased
-    from recsys_core.events_of_night import cleaned, parsed, rows_of
+    from recsys_core.events_of_night import ledgers
     from recsys_core.identity import identities_as_of
     from recsys_core.privacy import user_key
     from recsys_core.quality import landing_file_rows
@@ -49,23 +61,19 @@ def clean(
     if job.known_cutoff and job.known_cutoff < (end := end_of(night.ds, night.settings)):
         raise ParameterError(f"{night.ds} was not over at the known cutoff {job.known_cutoff.isoformat()}: it ended at {end.isoformat()}")
     catalogue = catalogue_as_of(landing, night.ds)
-    lake, staging = night.lake, night.staging
+    of_files = catalogue.quarantine + known.quarantine + declared.quarantine + attributes.quarantine
+    lake, staging, rule = night.lake, night.staging, BotRule(min_events=bot_min_events)
+    buckets = _buckets_of_lines(night, delivery)
+    spark = night.spark if buckets > 1 else None
+    targets = {t: night.target(t) for t in ("event_clean", "id_map", "open_session", "event_quarantine")}
     try:
-        parsed_files = parsed(night.spark, job, lake.url, staging)
-        rows = rows_of(night.spark, [lake.spark_path(f["path"]) for f in parsed_files if f["path"]])
-        found = cleaned(rows, parsed_files, job, BotRule(min_events=bot_min_events), night.settings.key_id, night.stamp.run_id)
-        accepted = night.write("event_clean", found.events)
-        n_refused = sum(f.quarantined for f in found.files)
-        of_files = catalogue.quarantine + known.quarantine + declared.quarantine + attributes.quarantine
-        night.write(
-            "event_quarantine",
-            _quarantined(night, found.quarantine, n_refused, of_files),
-        )
-        night.write("id_map", _few(found.users, found.n_users))
-        night.write("open_session", _few(found.open_sessions, found.n_before))
-        found.close()
+        rows, parsed_files = parsed(job, buckets, lake.url, staging, spark)
+        parts, dropped = clean_buckets(rows, job, rule, night.settings.key_id, targets, of_files, spark)
     finally:
         lake.remove(staging)
+    for table, target in targets.items():
+        night.finish(target, parts[table])
+    found, accepted = ledgers(parsed_files, job, dropped), night.written["event_clean"]
     night.write("declared_interest", declared_rows(declared, night.ds, partial(user_key, secret)))
     night.write("user_attribute", attribute_rows(attributes, night.ds, partial(user_key, secret)))
     night.write("item", catalogue.items)
@@ -87,6 +95,25 @@ def clean(
             f"{night.ds} clean: late events re-open {', '.join(reopened)}; what that makes stale: "
             f"`python -m jobs plan --from {reopened[0]} --to {reopened[-1]}`"
         )
+
+
+def _buckets_of_lines(night: Night, delivery: Delivery) -> int:
+    """Over how many buckets of users a delivery is spread, see `_buckets`."""
+    lines = sum(night.landing.size(f) * (1 if f.endswith(".jsonl") else _PACKED) for f, _ in delivery.files) // _LINE_BYTES
+    return _buckets(lines, _BESIDE * night.settings.spark_from_rows)
+
+
+def _buckets_of_events(night: Night) -> int:
+    """Over how many buckets of users the night's events are spread, see `_buckets`."""
+    manifest = night.lake.manifest("event_clean", night.ds)
+    return _buckets(manifest.rows if manifest else 0, night.settings.spark_from_rows)
+
+
+def _buckets(rows: int, from_rows: int) -> int:
+    """One for rows that this process goes through alone, else several, for Spark's tasks."""
+    from recsys_core.parse.staging import MAX_BUCKETS
+
+    return 1 if rows < from_rows else min(1 + -(-rows // BUCKET_ROWS), MAX_BUCKETS)
 
 
 def parse_job(night: Night, delivery: Delivery, known: Identities, daily_cap: int) -> ParseJob:
@@ -121,21 +148,6 @@ def _not_read(delivery: Delivery, ds: dt.date) -> list[FileLedger]:
     return [FileLedger("events", ds, f"events/ds={ds.isoformat()}/{name}", reason) for reason, name in absent]
 
 
-def _few(rows: DataFrame, n: int) -> DataFrame | pa.Table:
-    """The rows in this process when they are few (`n`, or fewer)."""
-    return rows if n > _FEW else rows.toArrow()
-
-
-def _quarantined(night: Night, refused: DataFrame, n: int, beside: list[dict[str, Any]]) -> DataFrame | pa.Table:
-    """Rows of event_quarantine: refused lines of events, and `beside` of the other kinds of files."""
-    table = TABLES["event_quarantine"]
-    more = pa.Table.from_pylist([{"ds": night.ds, "run_id": night.stamp.run_id, **row} for row in beside], schema=table.arrow_schema())
-    rows = _few(refused.select(*table.names), n)
-    if isinstance(rows, pa.Table):
-        return pa.concat_tables([rows.select(table.names).cast(table.arrow_schema()), more])
-    return rows.unionByName(night.spark.createDataFrame(more)) if beside else rows
-
-
 def ledger_line(night: Night) -> dict[str, Any]:
     """What became of the objects of the night's landing partition."""
     from recsys_core.quality import Night as Delivered
@@ -145,36 +157,24 @@ def ledger_line(night: Night) -> dict[str, Any]:
 
 def aggregate(night: Night) -> None:
     """Counts per user and item, by event type and by context; how texts of events sound; sessions."""
-    from recsys_core.aggregate import persons, sessions, user_item_context_day, user_item_day
-
-    events = persons(night.scan("event_clean"))
-    heard = _heard(night, events)
-    night.write("text_sentiment", heard)
-    # Most nights of a small shop have no verdict, and a join costs more than all of them.
-    verdicts = not isinstance(heard, pa.Table) or heard["item_id"].null_count < heard.num_rows
-    said = night.lake.scan(night.spark, "text_sentiment", [night.ds]) if verdicts else None
-    night.write("user_item_day", user_item_day(night.ds, events, said))
-    night.write("user_item_context_day", user_item_context_day(night.ds, events))
-    night.write("session", sessions(night.ds, events, night.scan("open_session")))
-
-
-def _heard(night: Night, events: DataFrame) -> DataFrame | pa.Table:
-    """Rows of text_sentiment."""
-    from recsys_core.aggregate import SAID, text_sentiment
+    from recsys_core.aggregate import facts, named_sessions, persons
     from recsys_core.annotate.models import scorer
+    from recsys_core.deliveries import names_of_several
+    from recsys_core.parse.staging import users_of
 
-    table = TABLES["text_sentiment"]
+    lake, ds, buckets = night.lake, night.ds, _buckets_of_events(night)
     score, source = scorer(night.settings.sentiment_model, night.settings.device)
-    manifest = night.lake.manifest("event_clean", night.ds)
-    if manifest is None or manifest.rows > _FEW:
-        texted = events.where("text IS NOT NULL").select(*SAID)
-        return texted.mapInArrow(lambda batches: text_sentiment(batches, score, source), table.spark_schema())
-    rows = night.read("event_clean", columns=[*SAID, "repairs"])
-    human = [
-        text is not None and "bot" not in repairs for text, repairs in zip(*(rows[c].to_pylist() for c in ("text", "repairs")), strict=True)
-    ]
-    batches = rows.filter(pa.array(human, pa.bool_())).select(SAID).combine_chunks().to_batches()
-    return pa.Table.from_batches(text_sentiment(batches, score, source), table.arrow_schema())
+
+    def names(bucket: int) -> pa.Table:
+        columns, users = ["user_key", "session_id", "repairs"], users_of(bucket, buckets)
+        return named_sessions(persons(lake.read("event_clean", [ds], columns, users)))
+
+    def make(users: Users) -> dict[str, pa.Table]:
+        events = persons(lake.read("event_clean", [ds], list(_FACTS), users))
+        return facts(ds, events, lake.read("open_session", [ds], users=users), score, source, shared)
+
+    shared = names_of_several(names, buckets, night.spark) if buckets > 1 else None
+    _write_by_users(night, ("text_sentiment", "user_item_day", "user_item_context_day", "session"), make, buckets)
 
 
 def texts(night: Night) -> None:
@@ -182,5 +182,27 @@ def texts(night: Night) -> None:
     from recsys_core.aggregate import persons
     from recsys_core.user_texts import item_texts, user_texts
 
-    night.write("item_text", item_texts(night.ds, night.read("item")))
-    night.write("user_text", user_texts(night.ds, persons(night.scan("event_clean")), night.scan("user_item_day"), night.scan("item")))
+    lake, ds = night.lake, night.ds
+    night.write("item_text", item_texts(ds, night.read("item")))
+
+    def make(users: Users) -> dict[str, pa.Table]:
+        events = persons(lake.read("event_clean", [ds], list(_TEXTS), users))
+        items = lake.read("item", [ds], ["item_id", "title"])
+        return {"user_text": user_texts(ds, events, lake.read("user_item_day", [ds], users=users), items)}
+
+    _write_by_users(night, ("user_text",), make, _buckets_of_events(night))
+
+
+def _write_by_users(night: Night, tables: Sequence[str], make: Callable[[Users], dict[str, pa.Table]], buckets: int) -> None:
+    """Write what `make` makes of the users of each bucket, a part of each table for each."""
+    from recsys_core.buckets import answers
+    from recsys_core.parse.staging import users_of
+
+    targets = {t: night.target(t) for t in tables}
+
+    def write(bucket: int) -> dict[str, Part]:
+        return {t: targets[t].write(bucket, rows) for t, rows in make(users_of(bucket, buckets)).items()}
+
+    found = answers(range(buckets), write, night.spark if buckets > 1 else None)
+    for table, target in targets.items():
+        night.finish(target, [Part.of(parts[table]) for parts in found])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -17,20 +17,15 @@ from jobs.as_of import end_of
 from jobs.etl import parse_job
 from jobs.runner import AbsentNightError, Night, Runner, code_version, parameters_of
 from recsys_core.intraday.running_day import WHAT, RunningDay
-from recsys_core.lake import LakeError, Manifest, Stamp, checksum, digest
+from recsys_core.lake import LakeError, Manifest, Stamp, checksum, digest, empty
 from recsys_core.tables import TABLES
 from recsys_core.vectors import VectorStore
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
-
     from recsys_core.erasure.requests import Erased
     from recsys_core.identity import Identities
     from recsys_core.registry import ModelVersion
     from recsys_core.topics.tables import Topics
-
-# Events whose sentiment enters the counts of items.
-_VERDICT = "event_type = 'review' AND rating IS NULL AND item_id IS NOT NULL AND text IS NOT NULL"
 
 
 @dataclass
@@ -100,48 +95,56 @@ class Overlay:
 
     def rows(self) -> tuple[pa.Table, dt.datetime]:
         """(rows of user_interest_intraday, the latest moment that their events tell of)."""
-        from pyspark.sql import functions as F
-
-        from recsys_core.aggregate import persons, user_item_day
-        from recsys_core.bots import BotRule
-        from recsys_core.events_of_night import cleaned
+        from recsys_core.aggregate import user_item_day
         from recsys_core.intraday import HORIZON, overlay, topic_scores
+        from recsys_core.topics import assign
 
-        spark, ds = self.runner.spark, self.ds
-        night = Night(self.runner, "clean", ds, self.model, Stamp(WHAT, self.input_hash), self.clean)
-        job = parse_job(night, self.landing.delivery(ds), self.known, self.clean["daily_cap"])
-        job = replace(job, landing=self.root, files=self.files)
-        parsed, about = self.day.rows(spark, job, self.rules)
-        found = cleaned(parsed, about, job, BotRule(min_events=self.clean["bot_min_events"]), self.settings.key_id, WHAT)
-        events = persons(found.events).persist()
-        try:
-            latest, n_verdicts, n_queries = events.agg(
-                F.max(F.greatest("event_ts", "received_ts")), F.count_if(F.expr(_VERDICT)), F.count("query")
-            ).collect()[0]
-            verdicts = self._verdicts(events) if n_verdicts else None
-            items = user_item_day(ds, events, verdicts).toArrow()
-            asked, of_queries = self._searches(events if n_queries else None)
-        finally:
-            events.unpersist()
-            found.close()
+        ds, of_buckets, texts, moments = self.ds, [], [], []
+        for events in self._events():
+            of_buckets.append(user_item_day(ds, events, self._verdicts(events)))
+            texts.append(self._searches(events))
+            moments += [m for c in ("event_ts", "received_ts") if (m := pc.max(events[c]).as_py())]
+        items, asked = pa.concat_tables(of_buckets), pa.concat_tables(texts)
+        users, n = asked["user_key"].to_pylist(), asked["n_events"].to_pylist()
+        of_queries = assign.search_topics(users, n, self._documents(asked), self.topics)
         of_items = self._item_topics(pc.unique(items["item_id"].combine_chunks()))
         today = topic_scores(items, of_items, of_queries, self.runner.event_types(ds))
         told = items.filter(pc.is_in(items["item_id"], pc.unique(of_items["item_id"]))).select(["user_key", "n_events"])
-        n_events = pa.concat_tables([told, asked.cast(told.schema)]).group_by("user_key").aggregate([("n_events", "sum")])
+        n_events = (
+            pa.concat_tables([told, asked.select(told.column_names).cast(told.schema)])
+            .group_by("user_key")
+            .aggregate([("n_events", "sum")])
+        )
         n_events = n_events.rename_columns({"n_events_sum": "n_events"})
         held = self.lake.read("user_interest", [self.night], ["user_key", "topic_id", "horizon", "share"])
         held = held.filter(pc.equal(held["horizon"], HORIZON)).select(["user_key", "topic_id", "share"])
-        at = latest.replace(tzinfo=dt.UTC) if latest else end_of(self.night, self.settings)
+        at = max(moments, default=end_of(self.night, self.settings))
         return overlay(ds, held, today, n_events, at, self.settings.intraday_kappa, self._muted(), self.hidden), at
 
-    def _verdicts(self, events: DataFrame) -> DataFrame:
-        """Rows of text_sentiment of what `_VERDICT` says."""
+    def _events(self) -> Iterator[pa.Table]:
+        """Rows of event_clean of the day, without those of bots, a bucket of users at a time."""
+        from recsys_core.aggregate import persons
+        from recsys_core.bots import BotRule
+        from recsys_core.deliveries import known_repeats
+        from recsys_core.events_of_night import cleaned
+
+        night = Night(self.runner, "clean", self.ds, self.model, Stamp(WHAT, self.input_hash), self.clean)
+        job = parse_job(night, self.landing.delivery(self.ds), self.known, self.clean["daily_cap"])
+        job, rule = replace(job, landing=self.root, files=self.files), BotRule(min_events=self.clean["bot_min_events"])
+        rows = self.day.rows(self.runner.spark, job, self.rules)
+        known = known_repeats(rows, None)
+        for bucket in range(rows.buckets):
+            yield persons(cleaned(rows.rows(bucket), job, rule, self.settings.key_id, known).events)
+
+    def _verdicts(self, events: pa.Table) -> pa.Table:
+        """Rows of text_sentiment of those events whose sentiment enters the counts of items."""
         from recsys_core.aggregate import SAID, text_sentiment
         from recsys_core.annotate.models import scorer
 
         score, source = scorer(self.settings.sentiment_model, self.settings.device)
-        texted = events.where(_VERDICT).select(*SAID)
-        return texted.mapInArrow(lambda batches: text_sentiment(batches, score, source), TABLES["text_sentiment"].spark_schema())
+        is_verdict = (pc.field("event_type") == "review") & pc.field("rating").is_null() & pc.field("item_id").is_valid()
+        texted = events.filter(is_verdict & pc.field("text").is_valid()).select(SAID).combine_chunks()
+        return pa.Table.from_batches(text_sentiment(texted.to_batches(), score, source), TABLES["text_sentiment"].arrow_schema())
 
     def _item_topics(self, seen: pa.Array) -> pa.Table:
         """Rows of item_topic of the items seen: as of the last night, and by their texts of those that it did not know."""
@@ -161,20 +164,13 @@ class Overlay:
             )
         return pa.concat_tables(parts)
 
-    def _searches(self, events: DataFrame | None) -> tuple[pa.Table, pa.Table]:
-        """((user_key, n_events) of searches that led to no item, their memberships as `assign.search_topics` gives them)."""
-        from recsys_core.topics import assign
+    def _searches(self, events: pa.Table) -> pa.Table:
+        """Rows of user_text of searches that led to no item."""
         from recsys_core.user_texts import user_texts
 
-        names = ["user_key", "n_events", "text_hash", "text", "lang"]
-        schema = pa.schema([TABLES["user_text"].arrow_schema().field(n) for n in names])
-        asked = schema.empty_table()
-        if events is not None:
-            nothing = (events.sparkSession.createDataFrame([], TABLES[t].spark_schema()) for t in ("user_item_day", "item"))
-            told = user_texts(self.ds, events.where("query IS NOT NULL"), *nothing).where("kind = 'search' AND item_id IS NULL")
-            asked = told.select(*names).toArrow().cast(schema)
-        users, n = asked["user_key"].to_pylist(), asked["n_events"].to_pylist()
-        return asked.select(["user_key", "n_events"]), assign.search_topics(users, n, self._documents(asked), self.topics)
+        nothing = (empty(TABLES[t]) for t in ("user_item_day", "item"))
+        told = user_texts(self.ds, events.filter(pc.is_valid(events["query"])), *nothing)
+        return told.filter((pc.field("kind") == "search") & pc.field("item_id").is_null())
 
     def _muted(self) -> frozenset[tuple[str, int]]:
         """(user, topic) that a user does not want to see, as declared by now."""

@@ -1,46 +1,39 @@
-"""Facts of a night from its events: what each user did with each item, how their texts sound, and sessions."""
+"""Facts of a night from its events: what each user did with each item, how their texts sound, and sessions.
+
+All of them are of whole users: the rows of some users are those of the night that are theirs, whoever else is there.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pyarrow as pa
-from pyspark.sql import Window
-from pyspark.sql import functions as F
+import pyarrow.compute as pc
 
 from recsys_core.events import EVENT_TYPES, GRADED_TYPES, LOW_RATING
+from recsys_core.grouping import MICRO, Groups, Ranks, flags, having, micros, ratio, whole
 from recsys_core.tables import TABLES
 from recsys_core.texts import language, text_hash, written
 
-if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
-
 SESSION_GAP_S = 30 * 60
-MICRO = 1_000_000
 
-
-def _low_rated() -> Column:
-    return F.col("event_type").isin("rating", "review") & F.coalesce(F.col("rating") <= LOW_RATING, F.lit(False))
-
-
-def _of_types(names: list[str]) -> Column:
-    return F.col("event_type").isin(*names)
-
-
-def _n(condition: Column) -> Column:
-    return F.count(F.when(condition, True))
-
-
-def _exact_micros(column: str) -> Column:
-    """Sum of a column in millionths, as a whole number: the same in whatever order rows come."""
-    return F.sum(F.round(F.col(column) * MICRO).cast("bigint"))
-
-
+_KINDS = pa.array(list(EVENT_TYPES))
+_AGAINST = np.array([t.polarity < 0 for t in EVENT_TYPES.values()])
+_STATED = np.array([t.signal != "implicit" for t in EVENT_TYPES.values()])
 # Columns of the events that `text_sentiment` is given, in this order.
 SAID = ("ds", "event_id", "user_key", "item_id", "event_type", "rating", "text")
+_UTC = pa.timestamp("us", "UTC")
+
+
+def persons(events: pa.Table) -> pa.Table:
+    """The events of event_clean that facts are made of: those of bots are left out, so that no person's rows depend on them."""
+    machines = having(events["repairs"], "bot")
+    return events.filter(pa.array(~machines)) if machines.any() else events
 
 
 def text_sentiment(said: Iterable[pa.RecordBatch], score: Callable[[list[str]], list[float]], source: str) -> Iterator[pa.RecordBatch]:
@@ -52,8 +45,10 @@ def text_sentiment(said: Iterable[pa.RecordBatch], score: Callable[[list[str]], 
     schema = TABLES["text_sentiment"].arrow_schema()
     for batch in said:
         rows = []
+        texts_of = {text: written(text) for text in pc.unique(batch.column("text")).to_pylist()}
+        told = {kept for kept in texts_of.values() if kept and language(kept) != "other"}
         for ds, event, user, item, kind, rating, text in zip(*(c.to_pylist() for c in batch.columns), strict=True):
-            if (kept := written(text)) and language(kept) != "other":
+            if (kept := texts_of[text]) in told:
                 # A rating says better what the user thinks, and other texts are talk: who asks about a fault likes the thing.
                 rows.append((ds, event, user, item if kind == "review" and rating is None else None, kept))
         texts = sorted({row[-1] for row in rows})
@@ -63,21 +58,31 @@ def text_sentiment(said: Iterable[pa.RecordBatch], score: Callable[[list[str]], 
         yield pa.RecordBatch.from_arrays([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
 
 
-def _graded(rows: DataFrame, said: DataFrame | None) -> DataFrame:
-    """The rows of users and items with n_praised and n_panned: sums of the sentiment of verdicts, on either side."""
-    names = [f"n_{t}" for t in GRADED_TYPES]
-    if said is None:
-        return rows.withColumns(dict.fromkeys(names, F.lit(0.0)))
-    verdicts = said.where("item_id IS NOT NULL").withColumns(
-        {"n_praised": F.greatest("sentiment", F.lit(0.0)), "n_panned": F.greatest(-F.col("sentiment"), F.lit(0.0))}
-    )
-    sums = verdicts.groupBy("user_key", "item_id").agg(*((_exact_micros(n) / MICRO).alias(n) for n in names))
-    return rows.join(sums, ["user_key", "item_id"], "left").fillna(0.0, names)
+def _table(name: str, ds: dt.date, n: int, **columns: Any) -> pa.Table:
+    """`n` rows of a table of the night."""
+    schema = TABLES[name].arrow_schema()
+    given = {"ds": pa.repeat(pa.scalar(ds, pa.date32()), n), **columns}
+    return pa.table([pa.array(given[f.name], f.type) for f in schema], schema=schema)
 
 
-def user_item_day(ds: dt.date, events: DataFrame, said: DataFrame | None) -> DataFrame:
-    """Rows of user_item_day from event_clean and text_sentiment: one per user and item; events without an item (searches) are left out.
-    `said` may be None when no text is a verdict.
+def _graded(said: pa.Table | None, users: pa.Array, items: pa.Array) -> dict[str, np.ndarray]:
+    """n_praised and n_panned of users and items, in millionths: sums of the sentiment of verdicts, on either side."""
+    found = {f"n_{t}": np.zeros(len(users), np.int64) for t in GRADED_TYPES}
+    verdicts = said.filter(pc.is_valid(said["item_id"])) if said is not None else None
+    if verdicts is None or not verdicts.num_rows:
+        return found
+    names = ["user_key", "item_id"]
+    place = pa.table([users, items, np.arange(len(users))], [*names, "place"])
+    at = verdicts.join(place, names, join_type="inner")
+    heard, to = micros(at["sentiment"]), at["place"].to_numpy()
+    for name, side in zip(found, (heard, -heard), strict=True):
+        np.add.at(found[name], to, np.maximum(side, 0))
+    return found
+
+
+def user_item_day(ds: dt.date, events: pa.Table, said: pa.Table | None) -> pa.Table:
+    """Rows of user_item_day from event_clean and text_sentiment, by key: one per user and item; events without an item (searches) are
+    left out. `said` may be None when no text is a verdict.
 
     n_low_rated      ratings and reviews of LOW_RATING or less, counted also under their own type
     n_positive, n_negative  by the type's polarity, a low rating being negative; they sum to n_events
@@ -86,88 +91,184 @@ def user_item_day(ds: dt.date, events: DataFrame, said: DataFrame | None) -> Dat
     sentiment        (positive − negative) / all of the explicit and generated events, −1 to 1; null without any; a review is negative as
                      far as it is panned
     """
-    negative = _of_types([t.name for t in EVENT_TYPES.values() if t.polarity < 0]) | _low_rated()
-    stated = _of_types([t.name for t in EVENT_TYPES.values() if t.signal != "implicit"])
-    n_stated = _n(stated)
-    grouped = events.where("item_id IS NOT NULL").groupBy("user_key", "item_id")
-    rows = grouped.agg(
-        F.count(F.lit(1)).alias("n_events"),
-        *(_n(F.col("event_type") == t).alias(f"n_{t}") for t in EVENT_TYPES),
-        _n(_low_rated()).alias("n_low_rated"),
-        _n(~negative).alias("n_positive"),
-        _n(negative).alias("n_negative"),
-        F.round(_exact_micros("rating") / F.nullif(F.count("rating"), F.lit(0)) / MICRO, 6).alias("rating"),
-        n_stated.alias("_stated"),
-        _n(stated & negative).alias("_against"),
-        (_exact_micros("dwell_s") / MICRO).alias("dwell_s"),
-        F.max("event_ts").alias("last_event_ts"),
+    told = ["user_key", "item_id", "event_type", "event_ts", "rating", "dwell_s"]
+    events = events.select(told).filter(pc.is_valid(events["item_id"]))
+    users, items = Ranks.of_column(events["user_key"]), Ranks.of_column(events["item_id"])
+    pairs = Groups([users.of, items.of])
+    kind = whole(pc.index_in(events["event_type"], _KINDS))
+    by_type = np.bincount(pairs.of * len(_KINDS) + kind, minlength=pairs.n * len(_KINDS)).reshape(pairs.n, len(_KINDS))
+    judged = pc.is_in(events["event_type"], pa.array(["rating", "review"]))
+    low = flags(pc.and_(judged, pc.less_equal(events["rating"], LOW_RATING)))
+    against, stated = _AGAINST[kind] | low, _STATED[kind]
+    rated, stayed = flags(pc.is_valid(events["rating"])), flags(pc.is_valid(events["dwell_s"]))
+    n, n_against, n_stated = pairs.counts(), pairs.counts(against), pairs.counts(stated)
+    user, item = users.names(users.of[pairs.first]), items.names(items.of[pairs.first])
+    graded = _graded(said, user, item)
+    opposed = pairs.counts(stated & against) * MICRO + graded["n_panned"]
+    return _table(
+        "user_item_day",
+        ds,
+        pairs.n,
+        user_key=user,
+        item_id=item,
+        n_events=n,
+        **{f"n_{t}": by_type[:, place] for place, t in enumerate(EVENT_TYPES)},
+        n_low_rated=pairs.counts(low),
+        **{name: sums / MICRO for name, sums in graded.items()},
+        n_positive=n - n_against,
+        n_negative=n_against,
+        rating=ratio(pairs.sums(micros(events["rating"])), pairs.counts(rated)),
+        sentiment=ratio(n_stated * MICRO - 2 * opposed, n_stated),
+        dwell_s=pa.array(pairs.sums(micros(events["dwell_s"])) / MICRO, mask=pairs.counts(stayed) == 0),
+        last_event_ts=pa.array(pairs.greatest(whole(events["event_ts"]))).cast(_UTC),
     )
-    rows = _graded(rows, said)
-    sentiment = (F.col("_stated") - 2 * (F.col("_against") + F.col("n_panned"))) / F.nullif(F.col("_stated"), F.lit(0))
-    return rows.withColumns({"ds": F.lit(ds), "sentiment": F.round(sentiment, 6)}).select(*TABLES["user_item_day"].names)
 
 
-def user_item_context_day(ds: dt.date, events: DataFrame) -> DataFrame:
-    """Rows of user_item_context_day: the events of a user with an item, by part of the day and device ('' where none is told)."""
-    told = events.where("item_id IS NOT NULL").withColumns({"ds": F.lit(ds), "device": F.coalesce("device", F.lit(""))})
-    counted = told.groupBy("ds", "user_key", "item_id", "daypart", "device").agg(F.count(F.lit(1)).alias("n_events"))
-    return counted.select(*TABLES["user_item_context_day"].names)
+def user_item_context_day(ds: dt.date, events: pa.Table) -> pa.Table:
+    """Rows of user_item_context_day, by key: the events of a user with an item, by part of the day and device ('' where none is told)."""
+    events = events.select(["user_key", "item_id", "daypart", "device"]).filter(pc.is_valid(events["item_id"]))
+    told = {"user_key": events["user_key"], "item_id": events["item_id"], "daypart": events["daypart"]}
+    told["device"] = pc.fill_null(events["device"], "")
+    ranks = {name: Ranks.of_column(column) for name, column in told.items()}
+    groups = Groups([r.of for r in ranks.values()])
+    keys = {name: r.names(r.of[groups.first]) for name, r in ranks.items()}
+    return _table("user_item_context_day", ds, groups.n, **keys, n_events=groups.counts())
 
 
-def persons(events: DataFrame) -> DataFrame:
-    """The events of event_clean that facts are made of: those of bots are left out, so that no person's rows depend on them."""
-    return events.where(~F.array_contains("repairs", "bot"))
+def in_time(users: np.ndarray, at: np.ndarray, ids: pa.ChunkedArray, place: np.ndarray) -> np.ndarray:
+    """The order of events by user, time and id; the ids are those at `place`."""
+    order = np.lexsort((at, users))
+    again = (users[order][1:] == users[order][:-1]) & (at[order][1:] == at[order][:-1])
+    if again.any():
+        tied = np.zeros(len(order), bool)
+        tied[1:] |= again
+        tied[:-1] |= again
+        places = np.flatnonzero(tied)
+        rows = order[places]
+        of_ids = Ranks.of_column(ids.take(pa.array(place[rows]))).of
+        order[places] = rows[np.lexsort((of_ids, at[rows], users[rows]))]
+    return order
 
 
-def _named(events: DataFrame) -> DataFrame:
-    """The events with `name`: the source's session id, else a hash of the user and of when a run without long pauses began."""
-    unnamed = F.col("session_id").isNull()
-    order = Window.partitionBy("user_key", unnamed).orderBy("event_ts", "event_id")
-    seconds = F.unix_micros("event_ts") - F.lag(F.unix_micros("event_ts")).over(order)
-    begins = F.when(F.coalesce(seconds > SESSION_GAP_S * MICRO, F.lit(True)), F.unix_micros("event_ts"))
-    started = F.last(begins, ignorenulls=True).over(order.rowsBetween(Window.unboundedPreceding, Window.currentRow))
-    made = F.substring(F.sha2(F.concat_ws("|", "user_key", started.cast("string")), 256), 1, 32)
-    return events.withColumn("name", F.coalesce("session_id", made))
+def _named(events: pa.Table, users: Ranks) -> pa.Array:
+    """Names of the sessions of events: the source's session id, else a hash of the user and of when a run without long pauses began."""
+    names = events["session_id"].combine_chunks()
+    if not names.null_count:
+        return names
+    rows = np.flatnonzero(~flags(pc.is_valid(names)))
+    who, at = users.of[rows], whole(events["event_ts"])[rows]
+    order = in_time(who, at, events["event_id"], rows)
+    who, at = who[order], at[order]
+    begins = np.ones(len(order), bool)
+    begins[1:] = (who[1:] != who[:-1]) | (at[1:] - at[:-1] > SESSION_GAP_S * MICRO)
+    keys = users.names(who[begins]).to_pylist()
+    made = [_hashed(f"{user}|{start}") for user, start in zip(keys, at[begins].tolist(), strict=True)]
+    of = np.full(len(names), -1)
+    of[rows[order]] = np.cumsum(begins) - 1
+    return pc.coalesce(names, pa.array(made, pa.string()).take(pa.array(of, mask=of < 0)))
 
 
-def open_sessions(ds: dt.date, before: DataFrame, time_zone: str) -> DataFrame:
-    """Rows of open_session: of the events of the day before ds, each user's session that may go on after midnight.
+def _hashed(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def open_sessions(ds: dt.date, before: pa.Table, time_zone: str) -> pa.Table:
+    """Rows of open_session, by key: of the events of the day before ds, each user's session that may go on after midnight.
 
     One that the source names needs none: it has its name on both nights.
     """
     midnight = dt.datetime.combine(ds, dt.time(), ZoneInfo(time_zone)).astimezone(dt.UTC)
-    ends = F.max("event_ts")
-    last = _named(before.where("session_id IS NULL")).groupBy("user_key", "name").agg(ends.alias("end_ts"))
-    last = last.where(F.col("end_ts") >= F.lit(midnight - dt.timedelta(seconds=SESSION_GAP_S)))
-    return last.select(F.lit(ds).alias("ds"), "user_key", F.col("name").alias("carry_id"), "end_ts")
+    before = before.filter(pc.is_null(before["session_id"]))
+    users = Ranks.of_column(before["user_key"])
+    names = Ranks.of_column(_named(before, users))
+    groups = Groups([users.of, names.of])
+    ends = groups.greatest(whole(before["event_ts"]))
+    last = ends >= int(midnight.timestamp()) * MICRO - SESSION_GAP_S * MICRO
+    rows = groups.first[last]
+    keys, carried = users.names(users.of[rows]), names.names(names.of[rows])
+    return _table("open_session", ds, len(rows), user_key=keys, carry_id=carried, end_ts=pa.array(ends[last]).cast(_UTC))
 
 
-def sessions(ds: dt.date, events: DataFrame, opened: DataFrame) -> DataFrame:
+def _most(groups: Groups, column: pa.ChunkedArray) -> pa.Array:
+    """Of each group the value that most rows have, of several the lowest; null where all are."""
+    values = Ranks.of_column(column)
+    rows = np.flatnonzero(values.of >= 0)
+    pairs = Groups([groups.of[rows], values.of[rows]])
+    group, value = groups.of[rows][pairs.first], values.of[rows][pairs.first]
+    found = np.full(groups.n, -1)
+    order = np.lexsort((-value, pairs.counts(), group))  # the last one of a group stays
+    found[group[order]] = value[order]
+    return values.names(found)
+
+
+def named_sessions(events: pa.Table) -> pa.Table:
+    """(session_id, user_key) of the sessions that the source names, each once for each of its users."""
+    return events.filter(pc.is_valid(events["session_id"])).group_by(["session_id", "user_key"]).aggregate([])
+
+
+def sessions(ds: dt.date, events: pa.Table, opened: pa.Table, shared: pa.Array | None = None) -> pa.Table:
     """Rows of session from event_clean, all events of the night being in exactly one.
 
     A session that the source names (session_id) is kept whole. Other events of a user make a session until SESSION_GAP_S pass without one;
-    its id is the hash of the user and the first event's time. A named session of several users is one session for each.
+    its id is the hash of the user and the first event's time. A named session of several users is one session for each (`shared` names
+    those with users who are not among these events).
     carry_id is the session's own, but for one that goes on from the night before within SESSION_GAP_S: it carries the id of the session
     there (`opened`, rows of open_session), so that its parts share one.
     """
-    most = [F.mode(c, deterministic=True).alias(c) for c in ("device", "region", "lang")]
-    rows = (
-        _named(events)
-        .groupBy("user_key", "name")
-        .agg(
-            F.min("event_ts").alias("start_ts"),
-            F.max("event_ts").alias("end_ts"),
-            F.count(F.lit(1)).alias("n_events"),
-            F.size(F.collect_set("item_id")).cast("bigint").alias("n_items"),
-            F.bool_or(F.col("session_id").isNull()).alias("_made"),
-            *most,
-        )
+    users = Ranks.of_column(events["user_key"])
+    names = Ranks.of_column(_named(events, users))
+    groups = Groups([users.of, names.of])
+    at, items = whole(events["event_ts"]), Ranks.of_column(events["item_id"])
+    met = np.flatnonzero(items.of >= 0)
+    of_items = Groups([groups.of[met], items.of[met]])
+    n_items = np.bincount(groups.of[met][of_items.first], minlength=groups.n)
+    starts, ends = groups.least(at), groups.greatest(at)
+    user, name = users.of[groups.first], names.of[groups.first]
+    several = np.bincount(name, minlength=len(names.values))[name] > 1
+    own = names.names(name)
+    if shared is not None:
+        several |= flags(pc.is_in(own, shared))
+    keys = users.names(user)
+    if several.any():
+        given = own.to_pylist()
+        for place in np.flatnonzero(several):
+            given[place] = _hashed(f"{keys[place].as_py()}|{given[place]}")
+        own = pa.array(given, pa.string())
+    made = groups.counts(flags(pc.is_null(events["session_id"]))) > 0
+    place = pc.index_in(keys, opened["user_key"].combine_chunks())
+    until, known = whole(opened["end_ts"].take(place)), flags(pc.is_valid(place))
+    goes_on = made & known & (starts - until <= SESSION_GAP_S * MICRO)
+    return _table(
+        "session",
+        ds,
+        groups.n,
+        session_id=own,
+        user_key=keys,
+        carry_id=pc.if_else(pa.array(goes_on), opened["carry_id"].take(place).combine_chunks(), own),
+        start_ts=pa.array(starts).cast(_UTC),
+        end_ts=pa.array(ends).cast(_UTC),
+        n_events=groups.counts(),
+        n_items=n_items,
+        **{c: _most(groups, events[c]) for c in ("device", "region", "lang")},
     )
-    shared = F.count(F.lit(1)).over(Window.partitionBy("name")) > 1
-    own = F.substring(F.sha2(F.concat_ws("|", "user_key", "name"), 256), 1, 32)
-    rows = rows.withColumn("session_id", F.when(shared, own).otherwise(F.col("name")))
-    rows = rows.join(opened.select("user_key", F.col("carry_id").alias("_from"), F.col("end_ts").alias("_until")), "user_key", "left")
-    pause = F.unix_micros("start_ts") - F.unix_micros("_until")
-    goes_on = F.col("_made") & (pause <= SESSION_GAP_S * MICRO)
-    carry = F.when(F.coalesce(goes_on, F.lit(False)), F.col("_from")).otherwise(F.col("session_id"))
-    return rows.withColumn("carry_id", carry).withColumn("ds", F.lit(ds)).select(*TABLES["session"].names)
+
+
+def facts(
+    ds: dt.date,
+    events: pa.Table,
+    opened: pa.Table,
+    score: Callable[[list[str]], list[float]],
+    source: str,
+    shared: pa.Array | None = None,
+) -> dict[str, pa.Table]:
+    """Rows of all tables of facts, from the events of `persons` (and see `text_sentiment` and `sessions`)."""
+    said = events.select(SAID).filter(pc.is_valid(events["text"])).combine_chunks()
+    for name in ("user_key", "item_id", "region", "lang"):  # each is ranked several times
+        events = events.set_column(events.column_names.index(name), name, events[name].dictionary_encode())
+    heard = pa.Table.from_batches(text_sentiment(said.to_batches(), score, source), TABLES["text_sentiment"].arrow_schema())
+    return {
+        "text_sentiment": heard,
+        "user_item_day": user_item_day(ds, events, heard),
+        "user_item_context_day": user_item_context_day(ds, events),
+        "session": sessions(ds, events, opened, shared),
+    }

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from pyspark.sql import Window
-from pyspark.sql import functions as F
+import numpy as np
 
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+from recsys_core.grouping import Groups
 
 
 @dataclass(frozen=True)
@@ -29,19 +25,21 @@ class BotRule:
     regular_bits: float = 1.0
 
 
-def bots(crowd: DataFrame, rule: BotRule, crowded: set[tuple[str, dt.date]]) -> set[tuple[str, dt.date]]:
-    """(user, day) that are bots among the events of users with `rule.min_events` and more, and those `crowded`, who reached the cap.
+def bots(who: np.ndarray, seconds: np.ndarray, rule: BotRule) -> np.ndarray:
+    """Sorted numbers of those who are bots among the events (who, seconds since 1970) of users with `rule.min_events` and more.
 
     entropy = −Σ p·log₂ p over the distinct pauses, p being a pause's share of all pauses (Shannon 1948).
     """
-    seconds = crowd.select("user_key", "ds", F.unix_seconds("event_ts").alias("s")).distinct()
-    fast = seconds.groupBy("user_key", "ds", F.floor(F.col("s") / 600)).agg(F.count(F.lit(1)).alias("n"))
-    fast = fast.where(F.col("n") >= rule.busy_seconds).select("user_key", "ds")
-    pauses = seconds.withColumn("pause", F.col("s") - F.lag("s").over(Window.partitionBy("user_key", "ds").orderBy("s")))
-    each = pauses.where("pause IS NOT NULL").groupBy("user_key", "ds", "pause").agg(F.count(F.lit(1)).alias("n"))
-    n, total = F.col("n"), F.sum("n")
+    moments = Groups([who, seconds])
+    who, seconds = who[moments.first], seconds[moments.first]
+    busy = Groups([who, seconds // 600])
+    fast = who[busy.first[busy.counts() >= rule.busy_seconds]]
+    goes_on = who[1:] == who[:-1]
+    paused, pause = who[1:][goes_on], (seconds[1:] - seconds[:-1])[goes_on]
+    each = Groups([paused, pause])
+    n, of = each.counts(), Groups([paused[each.first]])
+    total = of.sums(n)
     # −Σ (n/N)·log₂(n/N) = log₂ N − Σ n·log₂ n / N
-    entropy = F.log2(total) - F.sum(n * F.log2(n)) / total
-    regular = each.groupBy("user_key", "ds").agg(total.alias("pauses"), F.round(entropy, 6).alias("bits"))
-    regular = regular.where((F.col("pauses") >= rule.min_events - 1) & (F.col("bits") < rule.regular_bits)).select("user_key", "ds")
-    return crowded | {(r["user_key"], r["ds"]) for r in fast.union(regular).distinct().collect()}
+    bits = np.round(np.log2(np.maximum(total, 1)) - np.bincount(of.of, n * np.log2(n), of.n) / np.maximum(total, 1), 6)
+    regular = paused[each.first][of.first[(total >= rule.min_events - 1) & (bits < rule.regular_bits)]]
+    return np.union1d(fast, regular)

@@ -1,4 +1,4 @@
-"""The Spark side of cleaning: parsed rows of a window of landing partitions to one night's events, each once."""
+"""Cleaning behind the parser: parsed rows of a window of landing partitions to one night's events, each once."""
 
 from __future__ import annotations
 
@@ -6,179 +6,197 @@ import datetime as dt
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pyspark.sql import Window
-from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import from_arrow_schema
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from recsys_core.aggregate import open_sessions
+from recsys_core.aggregate import in_time, open_sessions
 from recsys_core.bots import BotRule, bots
-from recsys_core.parse import FILE_SCHEMA, PARSED_SCHEMA, ParseJob, parse_files
+from recsys_core.grouping import Groups, Ranks, flags, having, whole
+from recsys_core.parse import ParseJob
 from recsys_core.quality import FileLedger
 from recsys_core.tables import TABLES
 
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, Row, SparkSession
+# (reason, file number) → events that are dropped or flagged: how many, of them those without a repair, of other nights, with other content
+# than the one that is kept.
+Dropped = Mapping[tuple[str, int], Sequence[int]]
 
-_BROADCAST_ROWS = 1_000_000
-
+_EPOCH = dt.date(1970, 1, 1)
 _NAMES = TABLES["event_clean"].names
+# What makes two events with one id the same.
+_CONTENT = ("verdict", *(c for c in _NAMES if c not in ("event_id", "received_ts", "repairs")))
 
 
-def parsed(spark: SparkSession, job: ParseJob, store: str, folder: str, first: int = 0) -> list[Row]:
-    """Parse the job's files from the first-th on, one task each, into Parquet files below `folder` of `store`; rows of FILE_SCHEMA."""
-    n = len(job.files)
-    found = (
-        spark.range(first, n, 1, max(n - first, 1)).mapInArrow(parse_files(job, store, folder), from_arrow_schema(FILE_SCHEMA)).collect()
+@dataclass(frozen=True)
+class Cleaned:
+    """A night's events and what became of all that was delivered, of some users or of all.
+
+    events, users, open_sessions   rows of event_clean, by user and time, of id_map and of open_session, by key
+    dropped                        what was dropped or flagged
+    """
+
+    events: pa.Table
+    users: pa.Table
+    open_sessions: pa.Table
+    dropped: Dropped
+
+
+def cleaned(rows: pa.Table, job: ParseJob, rule: BotRule, key_id: str, known_repeats: pa.Table | None = None) -> Cleaned:
+    """The night of `job` from parsed rows of whole users.
+
+    Of the events with one id in the window the first by received_ts (without one: last), file and place is kept, whatever night the others
+    belong to; `known_repeats` tells which are repeats of those of users that are not among these rows (rows of `repeats`). Then each user's
+    events beyond the cap are left out by (event_ts, event_id), and bots are flagged.
+    """
+    if known_repeats is not None and known_repeats.num_rows:
+        rows = rows.filter(pa.array(~np.isin(places(rows), places(known_repeats))))
+    found = repeats(rows)
+    dropped = counted(found, "dedup", job.night)
+    kept = flags(pc.is_valid(rows["event_id"])) & ~np.isin(places(rows), places(found))
+    place = np.flatnonzero(kept)
+    # Rows are wide: what decides is numbers, and the rows are gathered once, when it is known which.
+    known = Ranks.of_column(rows["user_key"])
+    users, at, day = known.of[place], whole(rows["event_ts"])[place], whole(rows["ds"].cast(pa.int32()))[place]
+    ids = rows["event_id"]
+    within, machines = _without_excess(users, day, at, ids, place, job, rule)
+    tonight, verdicts = (job.night - _EPOCH).days, flags(pc.equal(rows["verdict"], "event"))[place]
+    dropped |= counted(rows.take(pa.array(place[~within])), "capped", job.night)
+    dropped |= counted(rows.take(pa.array(place[machines & (day == tonight)])), "bot", job.night)
+    before = rows.take(pa.array(place[within & (day == tonight - 1) & ~machines]))
+    chosen = np.flatnonzero(within & verdicts)
+    chosen = chosen[in_time(users[chosen], at[chosen], ids, place[chosen])]
+    events = rows.select([n for n in _NAMES if n != "user_key"]).take(pa.array(place[chosen]))
+    # Keys are the longest column by far, and their order is that of the users: from their distinct values they are read in one go.
+    events = events.append_column("user_key", known.names(users[chosen])).select(_NAMES)
+    return Cleaned(
+        events=_flagged(events, machines[chosen]),
+        users=_users(rows.select(["verdict", "user_key", "note"]).filter(pc.equal(rows["verdict"], "user")), job.night, key_id),
+        open_sessions=open_sessions(job.night, before.filter(pa.array(~having(before["repairs"], "bot"))), job.time_zone),
+        dropped=dropped,
     )
-    return sorted(found, key=lambda r: r["file_no"])
 
 
-def rows_of(spark: SparkSession, paths: Sequence[str]) -> DataFrame:
-    """The parsed rows in these files."""
-    schema = from_arrow_schema(PARSED_SCHEMA)
-    return spark.read.schema(schema).parquet(*paths) if paths else spark.createDataFrame([], schema)
+def _flagged(events: pa.Table, machines: np.ndarray) -> pa.Table:
+    """The events, those of bots with the code `bot`."""
+    if not machines.any():
+        return events
+    codes = [sorted({*r, "bot"}) if bot else r for r, bot in zip(events["repairs"].to_pylist(), machines.tolist(), strict=True)]
+    return events.set_column(events.column_names.index("repairs"), events.schema.field("repairs"), pa.array(codes, pa.list_(pa.string())))
+
+
+def refused(rows: pa.Table, night: dt.date, run_id: str) -> pa.Table:
+    """Rows of event_quarantine: refused lines of the night's partition."""
+    schema = TABLES["event_quarantine"].arrow_schema()
+    rows = rows.filter(pc.and_(pc.equal(rows["verdict"], "quarantine"), pc.equal(rows["partition"], night)))
+    told = {"ds": pa.repeat(pa.scalar(night, pa.date32()), rows.num_rows), "run_id": pa.repeat(run_id, rows.num_rows)}
+    return pa.table([told.get(n, rows[n] if n not in told else None) for n in schema.names], schema=schema)
+
+
+def places(rows: pa.Table) -> np.ndarray:
+    """Where rows come from, as one number each: file and place in it."""
+    return whole(rows["file_no"]) << 40 | whole(rows["byte_offset"])
+
+
+def repeats(events: pa.Table) -> pa.Table:
+    """(file_no, byte_offset, ds, repairs, conflict) of rows with an event's id that came before; conflict: with other content."""
+    coded = events["event_id"].combine_chunks().dictionary_encode()
+    ids = pc.fill_null(coded.indices, len(coded.dictionary)).to_numpy(zero_copy_only=False)
+    n = np.bincount(ids, minlength=len(coded.dictionary) + 1)
+    n[-1] = 0
+    rows = np.flatnonzero(n[ids] > 1)
+    several = events.take(pa.array(rows))
+    known = pc.is_valid(several["received_ts"]).to_numpy()
+    order = np.lexsort((whole(several["byte_offset"]), whole(several["file_no"]), whole(several["received_ts"]), ~known, ids[rows]))
+    several, of = several.take(pa.array(order)), ids[rows][order]
+    starts = np.ones(len(of), bool)
+    starts[1:] = of[1:] != of[:-1]
+    first = np.flatnonzero(starts)[np.cumsum(starts) - 1] if len(of) else np.zeros(0, np.int64)
+    firsts, conflict = several.take(pa.array(first)), np.zeros(len(of), bool)
+    for name in _CONTENT:
+        same = flags(pc.equal(several[name], firsts[name]))
+        conflict |= ~(same | (flags(pc.is_null(several[name])) & flags(pc.is_null(firsts[name]))))
+    found = several.select(["file_no", "byte_offset", "ds", "repairs"]).append_column("conflict", pa.array(conflict))
+    return found.filter(pa.array(~starts))
+
+
+def counted(events: pa.Table, code: str, night: dt.date) -> dict[tuple[str, int], list[int]]:
+    """What `Dropped` says of events that are dropped or flagged, all for one reason."""
+    numbers = Groups([whole(events["file_no"])])
+    plain, adrift = flags(pc.equal(pc.list_value_length(events["repairs"]), 0)), flags(pc.not_equal(events["ds"], night))
+    conflict = flags(events["conflict"]) if "conflict" in events.column_names else np.zeros(events.num_rows, bool)
+    columns = [numbers.counts(), *(numbers.counts(condition) for condition in (plain, adrift, conflict))]
+    files = whole(events["file_no"])[numbers.first].tolist()
+    return {(code, file): list(counts) for file, *counts in zip(files, *(c.tolist() for c in columns), strict=True)}
+
+
+def together(found: Iterable[Dropped]) -> Dropped:
+    """The sums of what became of several parts of the rows."""
+    sums: dict[tuple[str, int], list[int]] = {}
+    for part in found:
+        for what, counts in part.items():
+            sums[what] = [a + b for a, b in zip(sums.get(what, [0] * 4), counts, strict=True)]
+    return sums
+
+
+def _without_excess(
+    users: np.ndarray, day: np.ndarray, at: np.ndarray, ids: pa.ChunkedArray, place: np.ndarray, job: ParseJob, rule: BotRule
+) -> tuple[np.ndarray, np.ndarray]:
+    """(which events are within the cap, which are a bot's and within it); the ids of the events are those at `place`."""
+    who = Groups([users, day])
+    n = who.counts()
+    within, machines = np.ones(len(day), bool), np.zeros(who.n, bool)
+    busy = n >= rule.min_events
+    if busy.any():
+        crowd = np.flatnonzero(busy[who.of])
+        of = who.of[crowd]
+        order = in_time(of, at[crowd], ids, place[crowd])
+        within[crowd[order]] = Groups([of[order]]).places() < job.daily_cap
+        machines[bots(of, at[crowd] // 1_000_000, rule)] = True
+        # Of one file no more than the cap was let through: who has as many as that had them, or more.
+        machines |= busy & (n >= job.daily_cap)
+    return within, machines[who.of] & within
+
+
+def _users(met: pa.Table, night: dt.date, key_id: str) -> pa.Table:
+    """Rows of id_map, by key."""
+    found = met.select(["user_key", "note"]).group_by(["user_key", "note"]).aggregate([]).sort_by("user_key")
+    n, schema = found.num_rows, TABLES["id_map"].arrow_schema()
+    return pa.table([pa.repeat(pa.scalar(night, pa.date32()), n), found["user_key"], pa.repeat(key_id, n), found["note"]], schema=schema)
 
 
 @dataclass
-class Cleaned:
-    """A night's events and what became of all that was delivered.
+class Ledgers:
+    """What became of the files.
 
-    events, quarantine, users, open_sessions   rows of event_clean, event_quarantine, id_map and open_session
     files           one ledger per file of the night's partition
-    n_events        rows that `events` must have by the parser's count and what was dropped since
-    n_users         users that files met, counted once per file
-    n_before        events of the day before
+    n_events        events that the night must have by the parser's count and what was dropped since
     """
 
-    events: DataFrame
-    quarantine: DataFrame
-    users: DataFrame
-    open_sessions: DataFrame
     files: list[FileLedger] = field(default_factory=list)
     n_events: int = 0
-    n_users: int = 0
-    n_before: int = 0
-    held: list[DataFrame] = field(default_factory=list)
-
-    def close(self) -> None:
-        """Let go of what Spark keeps in memory."""
-        for frame in self.held:
-            frame.unpersist()
 
 
-def cleaned(rows: DataFrame, files: Sequence[Row | Mapping[str, Any]], job: ParseJob, rule: BotRule, key_id: str, run_id: str) -> Cleaned:
-    """The night of `job` from its parsed rows and what is known of its files; close it when its frames are written.
-
-    Of the events with one id in the window the first by received_ts (without one: last), file and place is kept, whatever night the others
-    belong to. Then each user's events beyond the cap are left out by (event_ts, event_id), and bots are flagged.
-    """
-    night, yesterday = F.lit(job.night), F.lit(job.night - dt.timedelta(days=1))
-    events = rows.where(F.col("verdict").isin("event", "beside"))
-    repeats = _repeats(events).persist()
-    dropped = {"dedup": _dropped(repeats, job.night)}
-    kept = events
-    if n := sum(r["n"] for r in dropped["dedup"]):
-        # Without the hint both sides would be sorted before either is known to be small.
-        few = F.broadcast(repeats) if n <= _BROADCAST_ROWS else repeats
-        kept = events.join(few.select("file_no", "byte_offset"), ["file_no", "byte_offset"], "left_anti")
-    # Nobody has more events in the night than the busiest user of each file together: often that alone says that nobody is busy.
-    if sum(json.loads(f["note"])["most"] for f in files if f["reason"] is None) >= rule.min_events:
-        kept, found = _without_excess(kept, job, rule)
-        dropped |= found
-    refused = rows.where((F.col("verdict") == "quarantine") & (F.col("partition") == night))
-    users = rows.where(F.col("verdict") == "user").select("user_key", F.col("note").alias("user_id")).distinct()
-    made = Cleaned(
-        events=kept.where(F.col("verdict") == "event").select(*_NAMES),
-        quarantine=refused.withColumns({"ds": night, "run_id": F.lit(run_id)}),
-        users=users.withColumns({"ds": night, "key_id": F.lit(key_id)}),
-        open_sessions=open_sessions(job.night, kept.where((F.col("ds") == yesterday) & ~F.array_contains("repairs", "bot")), job.time_zone),
-        held=[repeats],
-    )
-    _count(made, files, job, dropped)
-    return made
-
-
-def _without_excess(events: DataFrame, job: ParseJob, rule: BotRule) -> tuple[DataFrame, dict[str, list[Row]]]:
-    """(the events within the cap, those of bots with the code `bot`; what was dropped or flagged by file, as `_dropped` counts it)."""
-    busy = _busy(events, rule.min_events)
-    counts: dict[str, list[Row]] = {}
-    if not busy:
-        return events, counts
-    crowd = events.join(F.broadcast(_frame(events, busy)), ["user_key", "ds"], "left_semi")
-    kept = events
-    if max(busy.values()) > job.daily_cap:
-        order = Window.partitionBy("user_key", "ds").orderBy("event_ts", "event_id")
-        beyond = crowd.withColumn("_place", F.row_number().over(order)).where(F.col("_place") > job.daily_cap)
-        counts["capped"] = _dropped(beyond.withColumn("conflict", F.lit(False)), job.night)
-        kept = events.join(beyond.select("file_no", "byte_offset"), ["file_no", "byte_offset"], "left_anti")
-    # Of one file no more than the cap was let through: who has as many as that had them, or more.
-    if found := bots(crowd, rule, {who for who, n in busy.items() if n >= job.daily_cap}):
-        machines = F.broadcast(_frame(events, found).withColumn("_bot", F.array(F.lit("bot"))))
-        flagged = kept.join(machines, ["user_key", "ds"], "left_semi").where(F.col("ds") == F.lit(job.night))
-        counts["bot"] = _dropped(flagged.withColumn("conflict", F.lit(False)), job.night)
-        codes = F.array_union("repairs", F.coalesce("_bot", F.array().cast("array<string>")))
-        kept = kept.join(machines, ["user_key", "ds"], "left").withColumn("repairs", F.array_sort(codes)).drop("_bot")
-    return kept, counts
-
-
-def _repeats(events: DataFrame) -> DataFrame:
-    """(file_no, byte_offset, ds, repairs, conflict) of events whose id came before; conflict: with other content.
-
-    Ids are compared by a hash of 64 bits first, so that all but the few that share one travel as a number.
-    """
-    hashed = events.withColumn("_h", F.xxhash64("event_id"))
-    several = hashed.groupBy("_h").agg(F.count(F.lit(1)).alias("_n")).where("_n > 1").select("_h")
-    content = F.xxhash64("verdict", *(c for c in _NAMES if c not in ("event_id", "received_ts", "repairs")))
-    same = Window.partitionBy("event_id").orderBy(F.col("received_ts").asc_nulls_last(), "file_no", "byte_offset")
-    found = hashed.join(several, "_h", "left_semi").withColumn("_content", content)
-    found = found.withColumn("_place", F.row_number().over(same)).withColumn(
-        "conflict", F.first("_content").over(same) != F.col("_content")
-    )
-    return found.where("_place > 1").select("file_no", "byte_offset", "ds", "repairs", "conflict")
-
-
-def _dropped(events: DataFrame, night: dt.date) -> list[Row]:
-    """By file: n events that are dropped or flagged, plain = of them those without a repair, adrift = of other nights, conflicts."""
-    sums = {
-        "plain": F.size("repairs") == 0,
-        "adrift": F.col("ds") != F.lit(night),
-        "conflicts": F.col("conflict"),
-    }
-    return events.groupBy("file_no").agg(F.count(F.lit(1)).alias("n"), *(F.count_if(c).alias(n) for n, c in sums.items())).collect()
-
-
-def _busy(events: DataFrame, least: int) -> dict[tuple[str, dt.date], int]:
-    """(user, day) → events, of users with `least` and more."""
-    counts = events.groupBy("user_key", "ds").agg(F.count(F.lit(1)).alias("n")).where(F.col("n") >= least).collect()
-    return {(r["user_key"], r["ds"]): r["n"] for r in counts}
-
-
-def _frame(rows: DataFrame, users: Iterable[tuple[str, dt.date]]) -> DataFrame:
-    """A small frame of (user_key, ds)."""
-    return rows.sparkSession.createDataFrame(sorted(users), "user_key string, ds date")
-
-
-def _count(made: Cleaned, files: Sequence[Row | Mapping[str, Any]], job: ParseJob, dropped: dict[str, list[Row]]) -> None:
-    """Fill in the ledgers: what the parser counted, and what the night as a whole made of it."""
+def ledgers(files: Sequence[Mapping[str, Any]], job: ParseJob, dropped: Dropped) -> Ledgers:
+    """What the parser counted (rows of FILE_SCHEMA), and what the night as a whole made of it."""
+    made = Ledgers()
     for row in files:
         file, partition = job.files[row["file_no"]]
         note = json.loads(row["note"])
         if row["reason"] is None:
-            made.n_users += note["users"]
-            made.n_before += note["before"]
             made.n_events += note["tonight"] - note["capped"] + note["capped_beside"]
         if partition == job.night:
             found = FileLedger("events", partition, file, row["reason"])
             made.files.append(found)
             if row["reason"] is None:
                 _fill(found, row["file_no"], note, dropped)
-    made.n_events -= sum(g["n"] - g["adrift"] for code, groups in dropped.items() if code != "bot" for g in groups)
+    made.n_events -= sum(n - adrift for (code, _), (n, _, adrift, _) in dropped.items() if code != "bot")
     made.files.sort(key=lambda f: f.file)
+    return made
 
 
-def _fill(found: FileLedger, file_no: int, note: dict[str, Any], dropped: dict[str, list[Row]]) -> None:
+def _fill(found: FileLedger, file_no: int, note: dict[str, Any], dropped: Dropped) -> None:
     """The counts of a file that is used."""
     found.lines, found.objects_in = note["lines"], note["objects"]
     found.good, found.repaired, found.quarantined = note["good"], note["repaired"], note["quarantined"]
@@ -186,9 +204,8 @@ def _fill(found: FileLedger, file_no: int, note: dict[str, Any], dropped: dict[s
     found.by_reason.update(note["by_reason"])
     found.fields.update(note["fields"])
     found.fields["note:mixed_epoch"] += note["mixed_epoch"]
-    changes = [("capped", note["capped"], note["capped_plain"], note["capped_beside"], 0)]
-    for code, groups in dropped.items():
-        changes += [(code, g["n"], g["plain"], g["adrift"], g["conflicts"]) for g in groups if g["file_no"] == file_no]
+    changes: list[tuple[Any, ...]] = [("capped", note["capped"], note["capped_plain"], note["capped_beside"], 0)]
+    changes += [(code, *counts) for (code, number), counts in sorted(dropped.items()) if number == file_no]
     for code, n, plain, adrift, conflicts in changes:
         found.by_reason[code] += n
         found.good -= plain

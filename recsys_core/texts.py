@@ -190,6 +190,11 @@ def segmented(run: str) -> list[str]:
     return words
 
 
+def runs(text: str) -> list[str]:
+    """What `tokenize` makes words of: runs of Han and words of other letters and digits, in lower case, in order."""
+    return _WORDS.findall(normalise(text).lower().replace("’", "'"))
+
+
 def tokenize(text: str, lang: str) -> list[str]:
     """Words of a text for topic models and keywords, in order, lower case, without stop words, numbers and single characters.
 
@@ -199,7 +204,7 @@ def tokenize(text: str, lang: str) -> list[str]:
     ['dragons', 'lair', 'easy', 'rogue-like', 'fun']
     """
     words: list[str] = []
-    for run in _WORDS.findall(normalise(text).lower().replace("’", "'")):
+    for run in runs(text):
         if _HAN_RUN.match(run):
             words += segmented(run) if lang != "other" else [run]
         else:
@@ -267,6 +272,13 @@ _VERBS: dict[str, tuple[str, str]] = {
 }
 
 
+@lru_cache(1 << 16)
+def _named(title: str) -> tuple[str, int]:
+    """A title as it is told, and about how many tokens that is: many users have done something with an item."""
+    name = normalise(title)[:BEHAVIOUR_TITLE_CHARS].strip()
+    return name, estimate_tokens(name)
+
+
 def describe_behaviour(
     acts: Iterable[tuple[float, str, str]], lang: str, most: int = BEHAVIOUR_ITEMS, tokens: int = BEHAVIOUR_TOKENS
 ) -> str:
@@ -282,8 +294,8 @@ def describe_behaviour(
     zh = lang == "zh"
     by_kind: dict[str, list[str]] = {}
     for _, kind, title in sorted(acts, key=lambda a: (-abs(a[0]), a[1], a[2]))[:most]:
-        name = normalise(title)[:BEHAVIOUR_TITLE_CHARS].strip()
-        tokens -= estimate_tokens(name) + (1 if kind in by_kind else 1 + estimate_tokens(_VERBS[kind][zh]))
+        name, size = _named(title)
+        tokens -= size + (1 if kind in by_kind else 1 + estimate_tokens(_VERBS[kind][zh]))
         if tokens < 0 and by_kind:
             break
         by_kind.setdefault(kind, []).append(name)

@@ -1,16 +1,15 @@
-"""Frames of texts: what items say, what users wrote and searched for, and what they did in words."""
+"""Tables of texts: what items say, what users wrote and searched for, and what they did in words."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import functions as F
 
 from recsys_core.events import GRADED_TYPES, type_weights
+from recsys_core.grouping import Groups, Ranks, flags
 from recsys_core.tables import TABLES
 from recsys_core.texts import (
     HISTORY_ITEMS,
@@ -23,13 +22,10 @@ from recsys_core.texts import (
     written,
 )
 
-if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
-
 # What can be told of a user, the strongest first; grades are no acts of their own.
 _WEIGHTS = {t: w for t, w in type_weights().items() if t not in GRADED_TYPES}
 ACTS = tuple(sorted(_WEIGHTS, key=lambda t: (-abs(_WEIGHTS[t]), t)))
-# Items of one user that a behaviour description chooses from; a bot's thousands need not travel to one worker.
+# Items of one user that a behaviour description chooses from, of largest absolute weight.
 CANDIDATES = 64
 
 
@@ -49,63 +45,87 @@ def item_texts(ds: dt.date, items: pa.Table) -> pa.Table:
     )
 
 
-def user_texts(ds: dt.date, events: DataFrame, user_items: DataFrame, items: DataFrame) -> DataFrame:
-    """Rows of user_text.
+def user_texts(ds: dt.date, events: pa.Table, user_items: pa.Table, items: pa.Table) -> pa.Table:
+    """Rows of user_text, by key.
 
     kind review     what was written with any event, from MIN_REVIEW_WORDS words on; item_id when all events with the text share one
     kind search     queries
     kind behaviour  the user's day in words, in the language of most of the user's texts and pages that night (Chinese, else English)
     """
-    said = (
-        events.select("user_key", "item_id", F.lit("review").alias("kind"), "text")
-        .unionByName(events.select("user_key", "item_id", F.lit("search").alias("kind"), F.col("query").alias("text")))
-        .where("text IS NOT NULL")
-    )
-    told = _acts(user_items, items).join(_languages(events), "user_key", "left").select("user_key", "acts", "lang")
-    written = said.mapInArrow(_hashed, "user_key string, item_id string, kind string, text string, lang string, text_hash string")
-    described = told.mapInArrow(_described, "user_key string, item_id string, kind string, text string, lang string, text_hash string")
-    return (
-        written.unionByName(described)
-        .groupBy("user_key", "text_hash", "kind")
-        .agg(
-            F.min("lang").alias("lang"),
-            F.when(F.min(F.coalesce("item_id", F.lit(""))) == F.max(F.coalesce("item_id", F.lit(""))), F.max("item_id")).alias("item_id"),
-            F.count(F.lit(1)).alias("n_events"),
-            F.min("text").alias("text"),
-        )
-        .withColumn("ds", F.lit(ds))
-        .select(*TABLES["user_text"].names)
-    )
+    schema = TABLES["user_text"].arrow_schema()
+    found = pa.concat_tables([_said(events, "text", "review"), _said(events, "query", "search"), _told(events, user_items, items)])
+    found = found.append_column("ds", pa.repeat(pa.scalar(ds, pa.date32()), found.num_rows)).select(schema.names).cast(schema)
+    return found.sort_by([(k, "ascending") for k in TABLES["user_text"].key[1:]])
 
 
-def strongest_act() -> Column:
-    """The place in ACTS of the strongest act that a row of user_item_day counts."""
-    return F.coalesce(*(F.when(F.col(f"n_{t}") > 0, F.lit(place)) for place, t in enumerate(ACTS)))
-
-
-def act_at(place: Column) -> Column:
-    """The name of an act by its place in ACTS."""
-    return F.element_at(F.array(*map(F.lit, ACTS)), place + 1)
-
-
-def _languages(events: DataFrame) -> DataFrame:
-    """(user_key, lang): zh or en, whichever more of a user's events have."""
-    return events.groupBy("user_key").agg(
-        F.when(F.sum((F.col("lang") == "zh").cast("int")) > F.sum((F.col("lang") == "en").cast("int")), "zh").otherwise("en").alias("lang")
+def _said(events: pa.Table, column: str, kind: str) -> pa.Table:
+    """Texts of one kind, each once for each user."""
+    events = events.select(["user_key", "item_id", column]).filter(pc.is_valid(events[column]))
+    raw = Ranks.of_column(events[column])
+    kept = [written(text) for text in raw.values.to_pylist()]
+    worth = np.array([bool(t) and (kind == "search" or count_words(t) >= MIN_REVIEW_WORDS) for t in kept], bool)
+    # Texts that differ in what is not kept of them are one.
+    texts = Ranks.of_column(pa.array(kept, pa.string()))
+    rows = np.flatnonzero(worth[raw.of]) if len(kept) else np.zeros(0, np.int64)
+    users, items = Ranks.of_column(events["user_key"]), Ranks.of_column(events["item_id"])
+    text, user, item = texts.of[raw.of[rows]], users.of[rows], items.of[rows]
+    groups = Groups([user, text])
+    least, most = groups.least(item), groups.greatest(item)
+    distinct, place = np.unique(text[groups.first], return_inverse=True)
+    said = texts.names(distinct).to_pylist()
+    return pa.table(
+        {
+            "user_key": users.names(user[groups.first]),
+            "text_hash": pa.array([text_hash(t) for t in said], pa.string()).take(pa.array(place)),
+            "lang": pa.array([language(t) for t in said], pa.string()).take(pa.array(place)),
+            "kind": pa.repeat(kind, groups.n),
+            "item_id": items.names(np.where(least == most, most, -1)),
+            "n_events": pa.array(groups.counts(), pa.int64()),
+            "text": texts.names(text[groups.first]),
+        }
     )
 
 
-def _acts(user_items: DataFrame, items: DataFrame) -> DataFrame:
-    """(user_key, acts): up to CANDIDATES (strength, weight, kind, title) of largest absolute weight; kind is the strongest act."""
+def _told(events: pa.Table, user_items: pa.Table, items: pa.Table) -> pa.Table:
+    """The day of each user with an item that has a title, in words."""
+    titled = items.select(["item_id", "title"]).filter(pc.is_valid(items["title"]))
+    place = pc.index_in(user_items["item_id"], titled["item_id"].combine_chunks())
+    met, titles = user_items.filter(pc.is_valid(place)), titled["title"].take(place.drop_null()).to_pylist()
+    counts = {t: met[f"n_{t}"].to_numpy() for t in ACTS}
     # Thousandths as whole numbers: their sums do not depend on the order of rows.
-    micro = sum((F.col(f"n_{t}") * F.lit(round(w * 1000)) for t, w in _WEIGHTS.items()), F.lit(0).cast("bigint"))
-    titled = items.where("title IS NOT NULL").select("item_id", "title")
-    act = F.struct(
-        (-F.abs(micro)).alias("strength"), micro.alias("weight"), act_at(strongest_act()).alias("kind"), F.col("title").alias("title")
+    weights = sum((counts[t] * round(w * 1000) for t, w in _WEIGHTS.items()), np.zeros(met.num_rows, np.int64))
+    strongest = np.argmax(np.stack([counts[t] > 0 for t in ACTS], axis=1), axis=1) if met.num_rows else np.zeros(0, np.int64)
+    acts: dict[str, list[tuple[float, str, str]]] = {}
+    for user, weight, act, title in zip(met["user_key"].to_pylist(), (weights / 1000).tolist(), strongest.tolist(), titles, strict=True):
+        acts.setdefault(user, []).append((weight, ACTS[act], title))
+    zh = _chinese(events)
+    langs = ["zh" if user in zh else "en" for user in acts]
+    texts = [describe_behaviour(_candidates(done), lang) for done, lang in zip(acts.values(), langs, strict=True)]
+    n = len(texts)
+    return pa.table(
+        {
+            "user_key": pa.array([*acts], pa.string()),
+            "text_hash": pa.array([text_hash(t) for t in texts], pa.string()),
+            "lang": pa.array(langs, pa.string()),
+            "kind": pa.repeat("behaviour", n),
+            "item_id": pa.nulls(n, pa.string()),
+            "n_events": pa.array(np.ones(n, np.int64)),
+            "text": pa.array(texts, pa.string()),
+        }
     )
-    return (
-        user_items.join(titled, "item_id").groupBy("user_key").agg(F.slice(F.sort_array(F.collect_list(act)), 1, CANDIDATES).alias("acts"))
-    )
+
+
+def _candidates(acts: list[tuple[float, str, str]]) -> list[tuple[float, str, str]]:
+    return acts if len(acts) <= CANDIDATES else sorted(acts, key=lambda a: (-abs(a[0]), *a))[:CANDIDATES]
+
+
+def _chinese(events: pa.Table) -> set[str]:
+    """Users more of whose events are Chinese than English."""
+    keys = Ranks.of_column(events["user_key"])
+    more = np.zeros(len(keys.values), np.int64)
+    for lang, sign in (("zh", 1), ("en", -1)):
+        more += sign * np.bincount(keys.of[flags(pc.equal(events["lang"], lang))], minlength=len(more))
+    return set(keys.names(np.flatnonzero(more > 0)).to_pylist())
 
 
 def history_texts(ds: dt.date, weights: pa.Table, items: pa.Table, sessions: pa.Table) -> pa.Table:
@@ -130,30 +150,3 @@ def history_texts(ds: dt.date, weights: pa.Table, items: pa.Table, sessions: pa.
         text = describe_behaviour(acts[user], lang, HISTORY_ITEMS)
         rows.append({"ds": ds, "user_key": user, "text_hash": text_hash(text), "lang": lang, "kind": "behaviour_90d", "text": text})
     return pa.Table.from_pylist(rows, schema=TABLES["user_history_text"].arrow_schema())
-
-
-def _hashed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        rows = []
-        for user, item, kind, text in zip(*(batch.column(c).to_pylist() for c in range(4)), strict=True):
-            text = written(text)
-            if text and (kind == "search" or count_words(text) >= MIN_REVIEW_WORDS):
-                rows.append((user, item, kind, text, language(text), text_hash(text)))
-        yield _batch(rows)
-
-
-def _described(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        rows = []
-        for user, acts, lang in zip(*(batch.column(c).to_pylist() for c in range(3)), strict=True):
-            text = describe_behaviour(((a["weight"] / 1000, a["kind"], a["title"]) for a in acts), lang or "en")
-            rows.append((user, None, "behaviour", text, lang or "en", text_hash(text)))
-        yield _batch(rows)
-
-
-_SCHEMA = pa.schema([(n, pa.string()) for n in ("user_key", "item_id", "kind", "text", "lang", "text_hash")])
-
-
-def _batch(rows: Sequence[tuple[str | None, ...]]) -> pa.RecordBatch:
-    columns = zip(*rows, strict=True) if rows else ((),) * len(_SCHEMA)
-    return pa.RecordBatch.from_arrays([pa.array(c, pa.string()) for c in columns], schema=_SCHEMA)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from pyspark.sql import SparkSession
 
 from recsys_core.aggregate import user_item_context_day
 from recsys_core.contexts import user_context_interest
@@ -99,7 +98,7 @@ def test_contexts_are_read_from_when_and_where_and_from_nothing_else() -> None:
     assert user_context_interest(ROWS.slice(0, 0), SUNDAY, "m").num_rows == 0
 
 
-def test_counted_by_night_and_told_by_spark(spark: SparkSession) -> None:
+def test_counted_by_night() -> None:
     at = dt.datetime(2026, 3, 15, 8, tzinfo=dt.UTC)
     event = {"event_ts": at, "event_type": "view", "daypart": "morning", "source": "test", "repairs": [], "user_key": "u"}
     events = [
@@ -110,14 +109,32 @@ def test_counted_by_night_and_told_by_spark(spark: SparkSession) -> None:
         {"device": "phone", "query": "tea"},
     ]
     rows = [event | {"ds": SUNDAY, "event_id": str(n)} | e for n, e in enumerate(events)]
-    frame = spark.createDataFrame(pa.Table.from_pylist(rows, schema=TABLES["event_clean"].arrow_schema()))
-    counted = conform(user_item_context_day(SUNDAY, frame).toArrow(), TABLES["user_item_context_day"])
+    frame = pa.Table.from_pylist(rows, schema=TABLES["event_clean"].arrow_schema())
+    counted = conform(user_item_context_day(SUNDAY, frame), TABLES["user_item_context_day"])
     assert sorted(tuple(r.values())[1:] for r in counted.to_pylist()) == [
         ("u", "a", "morning", "", 1),
         ("u", "a", "morning", "phone", 2),
         ("u", "a", "night", "phone", 1),
         ("v", "b", "morning", "", 1),
     ]
-    table = TABLES["user_context_interest"]
-    by_spark = spread.user_context_interest(spark.createDataFrame(ROWS).repartition(3), SUNDAY, "m", frozenset(), NOBODY).toArrow()
-    assert checksum(conform(by_spark, table), table.key) == checksum(conform(user_context_interest(ROWS, SUNDAY, "m"), table), table.key)
+
+
+def test_ranges_of_users_tell_the_same() -> None:
+    table, bounds = TABLES["user_context_interest"], [(None, "g"), ("g", None)]
+    parts = [user_context_interest(spread.within(ROWS, users), SUNDAY, "m") for users in bounds]
+    assert all(p.num_rows for p in parts[1:])
+    assert checksum(pa.concat_tables(parts), table.key) == checksum(conform(user_context_interest(ROWS, SUNDAY, "m"), table), table.key)
+
+
+def test_rows_may_be_joined_with_topics_or_not() -> None:
+    items = [r["item_id"] for r in ROWS.to_pylist()]
+    told = [(ds, i, t, p) for ds in (SUNDAY, SATURDAY) for i in sorted(set(items)) for t, p in TOPICS[i]]
+    columns = dict(zip(("ds", "item_id", "topic_id", "weight"), (list(c) for c in zip(*told, strict=True)), strict=True))
+    topics = pa.table(
+        columns, schema=pa.schema([("ds", pa.date32()), ("item_id", pa.string()), ("topic_id", pa.int64()), ("weight", pa.float64())])
+    )
+    alone = ROWS.drop_columns(["topic_id", "weight"]).to_pylist()
+    rows = pa.Table.from_pylist(
+        [r for n, r in enumerate(alone) if r not in alone[:n]], schema=TABLES["user_item_context_day"].arrow_schema()
+    )
+    assert user_context_interest(rows, SUNDAY, "m", topics=topics).to_pylist() == user_context_interest(ROWS, SUNDAY, "m").to_pylist()

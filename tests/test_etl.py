@@ -12,22 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from jobs.runner import Runner
 from jobs.settings import Settings
 from recsys_core.aggregate import SAID, sessions, text_sentiment, user_item_day
 from recsys_core.annotate.models import lexicon_scores
+from recsys_core.lake import empty
 from recsys_core.privacy import user_key
 from recsys_core.profiles.clock import NANO
 from recsys_core.profiles.interests import Scores
 from recsys_core.tables import TABLES
 from recsys_core.texts import text_hash
-from recsys_core.topics.assign import user_topic_day
+from recsys_core.topics.assign import topic_days
 from recsys_core.user_texts import history_texts, item_texts, user_texts
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
 BEFORE, DAY, AFTER = (dt.date(2026, 1, d) for d in (4, 5, 6))
 GOOD = {"user_id": "u1", "item_id": "i1", "event_type": "view", "ts": "2026-01-05T10:00:00Z"}
@@ -204,7 +206,7 @@ def test_an_empty_night_has_empty_tables_and_the_order_of_delivery_changes_nothi
     assert checksums[0] == checksums[1]
 
 
-def events(spark: SparkSession, *given: dict[str, Any]) -> DataFrame:
+def events(*given: dict[str, Any]) -> pa.Table:
     """Rows of event_clean; `at` is the minute of the day."""
     found = []
     for number, row in enumerate(given):
@@ -220,20 +222,18 @@ def events(spark: SparkSession, *given: dict[str, Any]) -> DataFrame:
         }
         at = row.pop("at", number)
         base["event_ts"] = dt.datetime(2026, 1, 5, tzinfo=dt.UTC) + dt.timedelta(minutes=at)
-        found.append(tuple((base | row).values()))
-    return spark.createDataFrame(found, TABLES["event_clean"].spark_schema())
+        found.append(base | row)
+    return pa.Table.from_pylist(found, schema=TABLES["event_clean"].arrow_schema())
 
 
-def heard(spark: SparkSession, given: DataFrame) -> DataFrame:
+def heard(given: pa.Table) -> pa.Table:
     """Rows of text_sentiment of the events."""
-    batches = given.where("text IS NOT NULL").select(*SAID).toArrow().to_batches()
-    rows = pa.Table.from_batches(text_sentiment(batches, lexicon_scores, "lexicon"), TABLES["text_sentiment"].arrow_schema())
-    return spark.createDataFrame(rows) if rows.num_rows else spark.createDataFrame([], TABLES["text_sentiment"].spark_schema())
+    batches = given.filter(pc.is_valid(given["text"])).select(SAID).to_batches()
+    return pa.Table.from_batches(text_sentiment(batches, lexicon_scores, "lexicon"), TABLES["text_sentiment"].arrow_schema())
 
 
-def test_user_item_day_counts_types_low_ratings_and_sentiment(spark: SparkSession) -> None:
+def test_user_item_day_counts_types_low_ratings_and_sentiment() -> None:
     given = events(
-        spark,
         {"dwell_s": 0.1},
         {"dwell_s": 0.2},
         {"event_type": "rating", "rating": 2.0},
@@ -243,7 +243,7 @@ def test_user_item_day_counts_types_low_ratings_and_sentiment(spark: SparkSessio
         {"item_id": "j"},
         {"item_id": None, "event_type": "search", "query": "x"},
     )
-    found = {r["item_id"]: r.asDict() for r in user_item_day(DAY, given, heard(spark, given)).collect()}
+    found = {r["item_id"]: r for r in user_item_day(DAY, given, heard(given)).to_pylist()}
     assert sorted(found) == ["i", "j"]
     assert tuple(found["i"]) == TABLES["user_item_day"].names
     counts = {k: v for k, v in found["i"].items() if k.startswith("n_") and v}
@@ -269,7 +269,7 @@ PLAIN = {"en": "It has four wheels and a handle", "zh": "它有四个轮子和�
 SENSE = {"bad": BAD, "good": GOOD_WORDS, "plain": PLAIN}
 
 
-def test_a_bad_review_lowers_the_interest_and_a_good_one_raises_it_in_both_languages(spark: SparkSession) -> None:
+def test_a_bad_review_lowers_the_interest_and_a_good_one_raises_it_in_both_languages() -> None:
     given: list[dict[str, Any]] = []
     for lang, (sense, texts) in ((lang, s) for lang in BAD for s in SENSE.items()):
         for rating in (None, 4.0):
@@ -277,20 +277,21 @@ def test_a_bad_review_lowers_the_interest_and_a_good_one_raises_it_in_both_langu
             given += [{"user_key": user}, {"user_key": user, "event_type": "review", "text": texts[lang], "rating": rating}]
     given.append({"user_key": "de", "event_type": "review", "text": "Sehr schlecht, ein furchtbares Spiel, bad bad"})
     given.append({"user_key": "talk", "event_type": "comment", "text": BAD["en"]})
-    frame = events(spark, *given)
-    said = heard(spark, frame)
+    frame = events(*given)
+    said = heard(frame)
     found = user_item_day(DAY, frame, said)
-    counted = {r["user_key"]: r for r in found.collect()}
-    assert {r["user_key"]: r["sentiment"] for r in said.collect() if "rated" in r["user_key"]}.keys() == {
+    counted = {r["user_key"]: r for r in found.to_pylist()}
+    assert {r["user_key"]: r["sentiment"] for r in said.to_pylist() if "rated" in r["user_key"]}.keys() == {
         u for u in counted if "rated" in u
     }
     assert (counted["de"]["n_panned"], counted["talk"]["n_panned"]) == (0, 0), "no German lexicon; talk is no verdict"
 
-    item_topics = spark.createDataFrame([("i", 1, 0.75), ("i", 2, 0.25)], "item_id string, topic_id bigint, weight double")
-    searches = spark.createDataFrame([], "user_key string, topic_id bigint, p_micro bigint, n_events bigint")
-    days = user_topic_day(found, item_topics, searches, DAY, "m")
-    visits = found.select("ds", "user_key", "n_events").toArrow()
-    held = Scores(visits, days.toArrow(), found.join(item_topics, "item_id").toArrow(), DAY)
+    item_topics = pa.table({"item_id": ["i", "i"], "topic_id": [1, 2], "weight": [0.75, 0.25]})
+    searches = pa.table(
+        {"user_key": pa.array([], pa.string())} | {n: pa.array([], pa.int64()) for n in ("topic_id", "p_micro", "n_events")}
+    )
+    days = topic_days(found, item_topics, searches, DAY, "m")
+    held = Scores(found.select(["ds", "user_key", "n_events"]), days, found.join(item_topics, "item_id", join_type="inner"), DAY)
     interest = {held.users[held.user[p]].as_py(): held.score["90d"][0][p] / NANO for p in np.flatnonzero(held.topic == 1)}
     for lang in BAD:
         score = {s: interest[f"{lang} {s}"] for s in (*SENSE, *(f"{s} rated" for s in SENSE))}
@@ -304,9 +305,8 @@ def test_a_bad_review_lowers_the_interest_and_a_good_one_raises_it_in_both_langu
     assert np.maximum(held.own["90d"], 0) == pytest.approx(held.score["90d"][0], abs=1000), "the item carries it all"
 
 
-def test_sessions_end_after_half_an_hour_unless_the_source_names_them(spark: SparkSession) -> None:
+def test_sessions_end_after_half_an_hour_unless_the_source_names_them() -> None:
     given = events(
-        spark,
         {"at": 0, "device": "tv", "item_id": "a"},
         {"at": 30, "device": "phone", "item_id": "b"},
         {"at": 61, "device": "tv"},
@@ -316,8 +316,7 @@ def test_sessions_end_after_half_an_hour_unless_the_source_names_them(spark: Spa
         {"at": 0, "user_key": "w", "session_id": "shared"},
         {"at": 10, "user_key": "w"},
     )
-    opened = spark.createDataFrame([], TABLES["open_session"].spark_schema())
-    found = [r.asDict() for r in sessions(DAY, given, opened).collect()]
+    found = sessions(DAY, given, empty(TABLES["open_session"])).to_pylist()
     assert sum(r["n_events"] for r in found) == 8
     by_start = {(r["user_key"], r["start_ts"].hour * 60 + r["start_ts"].minute, r["n_events"]): r for r in found}
     assert sorted(by_start) == [("u", 0, 2), ("u", 5, 2), ("u", 61, 1), ("v", 0, 1), ("w", 0, 1), ("w", 10, 1)]
@@ -327,9 +326,8 @@ def test_sessions_end_after_half_an_hour_unless_the_source_names_them(spark: Spa
     assert len({r["session_id"] for r in found}) == len(found)
 
 
-def test_texts_of_users_are_reviews_searches_and_behaviour(spark: SparkSession) -> None:
+def test_texts_of_users_are_reviews_searches_and_behaviour() -> None:
     given = events(
-        spark,
         {"event_type": "review", "text": "really a good  train", "lang": "en"},
         {"event_type": "comment", "text": "really a good train", "item_id": "j", "lang": "zh"},
         {"event_type": "review", "text": "ok ok"},
@@ -337,14 +335,8 @@ def test_texts_of_users_are_reviews_searches_and_behaviour(spark: SparkSession) 
         {"user_key": "v", "item_id": "unknown"},
         {"user_key": "w", "item_id": "i"},
     )
-    items = spark.createDataFrame(
-        [(DAY, "i", "木火车", "zh", DAY, False), (DAY, "j", "Bus", "en", DAY, False)],
-        "ds date, item_id string, title string, lang string, valid_from_ds date, deleted boolean",
-    )
-    found = {
-        (r["user_key"], r["kind"]): r.asDict()
-        for r in user_texts(DAY, given, user_item_day(DAY, given, heard(spark, given)), items).collect()
-    }
+    items = pa.table({"item_id": ["i", "j"], "title": ["木火车", "Bus"]})
+    found = {(r["user_key"], r["kind"]): r for r in user_texts(DAY, given, user_item_day(DAY, given, heard(given)), items).to_pylist()}
     assert sorted(found) == [("u", "behaviour"), ("u", "review"), ("u", "search"), ("w", "behaviour")]
     assert tuple(found["u", "review"]) == TABLES["user_text"].names
     review = found["u", "review"]

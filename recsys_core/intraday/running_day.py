@@ -22,11 +22,13 @@ import pyarrow.parquet as pq
 from recsys_core.lake import STAGING, FencedError, Lake, canonical_json, digest
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
-    from recsys_core.parse import ParseJob
+    from recsys_core.parse import Parsed, ParseJob
 
 WHAT = "intraday"
+# Buckets of users, one of which is in memory at a time.
+BUCKETS = 8
 
 
 def folder_of(ds: dt.date) -> str:
@@ -67,14 +69,12 @@ class RunningDay:
         found = sorted({file for files in listed for file in files})
         return tuple((f, dt.date.fromisoformat(f.split("/")[1].removeprefix("ds="))) for f in found)
 
-    def rows(self, spark: SparkSession, job: ParseJob, rules: str) -> tuple[DataFrame, list[dict[str, Any]]]:
-        """(parsed rows, rows of FILE_SCHEMA) of all files of the job, each parsed once.
+    def rows(self, spark: SparkSession, job: ParseJob, rules: str) -> Parsed:
+        """The parsed rows of all files of the job, each parsed once.
 
         `rules` names all that the parser goes by beside the files: what was parsed by others is forgotten, and parsed anew.
         """
-        from pyspark.sql import functions as F
-
-        from recsys_core.events_of_night import rows_of
+        from recsys_core.parse import Parsed
 
         place = f"{self.folder}/parsed/{rules}"
         for other in self.lake.folders(f"{self.folder}/parsed"):
@@ -87,11 +87,8 @@ class RunningDay:
         # Files were numbered as they came; a night numbers them by name.
         place_of = {file: number for number, (file, _) in enumerate(job.files)}
         known = [e for e in known if e["file"] in place_of]
-        paths = [self.lake.spark_path(e["path"]) for e in known if e["path"]]
-        numbers = F.create_map(*(F.lit(n) for e in known for n in (e["file_no"], place_of[e["file"]])))
-        rows = rows_of(spark, paths)
-        numbered = rows.withColumn("file_no", numbers[F.col("file_no")].cast("int")) if paths else rows
-        return numbered, sorted(({**e, "file_no": place_of[e["file"]]} for e in known), key=lambda e: e["file_no"])
+        numbers = {e["file_no"]: place_of[e["file"]] for e in known}
+        return Parsed(BUCKETS, store=self.lake.url, paths=tuple(e["path"] for e in known if e["path"]), numbers=numbers)
 
     def _known(self, place: str) -> list[dict[str, Any]]:
         """What is parsed: rows of FILE_SCHEMA with the file's name."""
@@ -100,11 +97,14 @@ class RunningDay:
 
     def _parse(self, spark: SparkSession, job: ParseJob, first: int, place: str) -> None:
         """Parse the job's files from the first-th on; they count as parsed once the last file is written."""
-        from recsys_core.events_of_night import parsed
+        from recsys_core.buckets import answers
+        from recsys_core.parse import parse_files
 
         folder = f"{place}/{digest([f for f, _ in job.files])[:16]}"
         self.lake.remove(folder)
-        found = [r.asDict() | {"file": job.files[r["file_no"]][0]} for r in parsed(spark, job, self.lake.url, folder, first)]
+        numbers = range(first, len(job.files))
+        made = answers(numbers, parse_files(job, self.lake.url, folder, BUCKETS), spark if len(numbers) > 1 else None)
+        found = [r | {"file": job.files[r["file_no"]][0]} for r in made]
         self._fenced(folder)
         self.lake.write_bytes(f"{folder}.json", canonical_json(found).encode())
 

@@ -163,7 +163,8 @@ def seen(session: Session) -> int:
 
 def environment(shop: Shop) -> dict[str, str]:
     """What a process that works on the shop gets."""
-    return os.environ | shop.environment() | {"DEVICE": "cpu", "PYTHONUNBUFFERED": "1"}
+    # By Spark, however small the night: else there were no JVM and no worker to lose.
+    return os.environ | shop.environment() | {"DEVICE": "cpu", "PYTHONUNBUFFERED": "1", "SPARK_FROM_ROWS": "0"}
 
 
 def started(shop: Shop, *argv: str, **options: Any) -> subprocess.Popen[str]:

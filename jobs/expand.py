@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from recsys_core.expansion.state import Week
 
 _TABLES = ("interest_edge", "user_interest_expansion")
+# Rows of user_topic_day, of all nights, that a range of users has.
+RANGE_ROWS = 2_000_000
 
 
 def expand(
@@ -49,11 +51,8 @@ def expand(
     labels = [(topic[t]["label_en"], topic[t]["label_zh"]) for t in ids.tolist()]
     words = [json.loads(topic[t]["keywords"]) for t in ids.tolist()]
 
-    taken = graph.taken(night.scan("user_topic_day"), night.ds, night.event_types.base).persist()
-    try:
-        counted, touched = graph.counted(taken, night.ds), taken.toArrow()
-    finally:
-        taken.unpersist()
+    taken = _taken(night)
+    counted = graph.counted(taken, night.ds)
     alike = graph.similarity(centres, words)
     edges = graph.cooccurrence(counted.held, min_users) + graph.transitions(counted, min_users)
     edges += graph.similar(ids, alike) + graph.taxonomy(*_known(night, topic, ids.tolist(), hidden))
@@ -61,7 +60,7 @@ def expand(
     night.write("interest_edge", pa.Table.from_pylist(edges, schema=TABLES["interest_edge"].arrow_schema()))
 
     said = night.stances
-    found = state.week(touched, ids.tolist(), said.prior, night.read("user_interest", columns=["user_key", "topic_id"]), said.muted)
+    found = state.week(taken, ids.tolist(), said.prior, night.read("user_interest", columns=["user_key", "topic_id"]), said.muted)
     described = [f"{en} ({', '.join(w)})" for (en, _), w in zip(labels, words, strict=True)]
     leads = {
         "context": alike - np.eye(len(ids)),
@@ -73,6 +72,22 @@ def expand(
     for method, made in expansion.expansions(found, leads, peers).items():
         parts.append(_rows(night.ds, method, made, found.users, ids, expansion.reasons(method, labels)))
     night.write("user_interest_expansion", pa.concat_tables(parts))
+
+
+def _taken(night: Night) -> pa.Table:
+    """What users have to do with topics within the window (`graph.taken`): a range of users at a time, and of those a night at a time."""
+    from recsys_core import graph
+    from recsys_core.profiles.spread import ranges
+
+    assert night.topics is not None, "only the topics of a model are taken up"
+    ds, base, of_model = night.ds, night.event_types.base, {"model_version": night.topics.model_version}
+    columns, nights = graph.columns(base), night.nights("user_topic_day")
+    live = [night.lake.manifest("user_topic_day", d, **of_model) for d in nights]
+    found = []
+    for users in ranges(1 + sum(m.rows for m in live if m) // RANGE_ROWS):
+        days = (night.lake.read("user_topic_day", [d], columns, users, **of_model) for d in nights)
+        found.append(graph.taken(days, ds, base))
+    return pa.concat_tables(found).unify_dictionaries()
 
 
 def _known(

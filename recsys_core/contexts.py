@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_core.declared import NOBODY, Stances
-from recsys_core.profiles.clock import codes, distinct, total
+from recsys_core.profiles.clock import codes, distinct, encoded, once, total
+from recsys_core.profiles.items import memberships
 from recsys_core.tables import TABLES
 from recsys_core.topics import MICRO
 
@@ -23,11 +24,17 @@ MAX_TOPICS = 3
 
 
 def user_context_interest(
-    met: pa.Table, ds: dt.date, model_version: str, hidden: Collection[int] = (), stances: Stances = NOBODY
+    met: pa.Table,
+    ds: dt.date,
+    model_version: str,
+    hidden: Collection[int] = (),
+    stances: Stances = NOBODY,
+    topics: pa.Table | None = None,
 ) -> pa.Table:
     """Rows of the table `user_context_interest`: at most MAX_TOPICS topics of a user in each context with MIN_EVENTS events.
 
-    `met` are rows of user_item_context_day of the last NIGHTS nights joined with item_topic (topic_id, weight) by night and item.
+    `met` are rows of user_item_context_day of the last NIGHTS nights, and `topics` of item_topic, or `met` are joined with them (topic_id,
+    weight) by night and item.
 
     share  of the topics of the user's events with items in the context
     lift   (mass + κ·π) / ((total + κ)·π) with π the topic's share over all contexts of the dimension, κ = LIFT_EVENTS: above 1, the topic
@@ -35,8 +42,13 @@ def user_context_interest(
 
     `hidden` topics and what users mute are left out before any share is made. A device that is not told is no context.
     """
-    met = stances.keep(met.filter(pa.array(~np.isin(met["topic_id"].to_numpy(), [*hidden]))))
-    weekday = pc.cast(pc.day_of_week(met["ds"], count_from_zero=False, week_start=1), pa.string())
+    row, topic, weight = memberships(met, topics)
+    shown = ~np.isin(topic, [*hidden])
+    met = (
+        encoded(met, "user_key", "daypart", "device").select(["ds", "user_key", "daypart", "device", "n_events"]).take(pa.array(row[shown]))
+    )
+    met = stances.keep(met.append_column("topic_id", pa.array(topic[shown])).append_column("weight", pa.array(weight[shown])))
+    weekday = pc.cast(pc.day_of_week(met["ds"], count_from_zero=False, week_start=1), pa.string()).dictionary_encode()
     places = {"daypart": met["daypart"], "device": met["device"], "weekday": weekday}
     parts = [_of_dimension(met.append_column("context_value", values), name) for name, values in places.items()]
     rows = pa.concat_tables([p for p in parts if p.num_rows] or parts[:1])
@@ -48,12 +60,13 @@ def user_context_interest(
 
 def _of_dimension(met: pa.Table, name: str) -> pa.Table:
     """Rows of one dimension, without ds and model_version."""
-    met = met.filter(pc.not_equal(met["context_value"], ""))
     users, values = distinct(met["user_key"]), distinct(met["context_value"])
-    topics, topic = np.unique(met["topic_id"].to_numpy(), return_inverse=True)
-    user = codes(met["user_key"], users)
+    told = codes(met["context_value"], values.filter(pc.not_equal(values, "")))
+    values, met = values.filter(pc.not_equal(values, "")), met.append_column("value", pa.array(told)).filter(pa.array(told >= 0))
+    topics = np.sort(pc.unique(met["topic_id"]).to_numpy())
+    topic, user = np.searchsorted(topics, met["topic_id"].to_numpy()), codes(met["user_key"], users)
     n_values, n_topics = max(len(values), 1), max(len(topics), 1)
-    place, of = np.unique((user * n_values + codes(met["context_value"], values)) * n_topics + topic, return_inverse=True)
+    place, of = once((user * n_values + met["value"].to_numpy()) * n_topics + topic, len(users) * n_values * n_topics)
     n_events = met["n_events"].to_numpy()
     mass, events = total(of, met["weight"].to_numpy() * n_events * MICRO, len(place)), total(of, n_events, len(place))
     context, topic = place // n_topics, place % n_topics

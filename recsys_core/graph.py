@@ -6,11 +6,16 @@ import datetime as dt
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys_core.grouping import Ranks, flags, whole
+from recsys_core.profiles.items import weighted
+from recsys_core.totals import totals
 
 # A user holds a topic once its mass reaches one whole event.
 HELD_MICRO = 1_000_000
@@ -20,6 +25,8 @@ TRANSITION_DAYS = 14
 AHEAD_DAYS = 7
 TOUCHED_MICRO = 500_000
 SIMILAR_NEIGHBOURS = 5
+# Pairs of topics of the same users that are looked at together.
+_PAIRS = 1 << 21
 
 Counts = Mapping[tuple[int | None, int | None], int]
 
@@ -40,54 +47,80 @@ class Counted(NamedTuple):
     days: Counts
 
 
-def taken(user_topic_day: DataFrame, ds: dt.date, base: Mapping[str, float] | None = None) -> DataFrame:
-    """What users have to do with topics within the window, one row each: user_key, topic_id, and
+def columns(base: Mapping[str, float]) -> list[str]:
+    """Columns of user_topic_day that `taken` takes."""
+    return ["ds", "user_key", "topic_id", "mass_micro", *(f"mass_{name}_micro" for name in base)]
+
+
+def taken(days: Iterable[pa.Table], ds: dt.date, base: Mapping[str, float] | None = None) -> pa.Table:
+    """What users have to do with topics within the window, one row each, in no order: user_key (a dictionary), topic_id, and
 
     held                     whether its mass reached one event in the last 30 nights
     first                    the first night on which it reached half an event; null for none
     before_micro, week_micro its mass up to seven nights ago, and in the last seven
     liked_before, liked_week the same by the weights of event types in `base`, in millionths; 0 without any
+
+    `days` are rows of user_topic_day, the `columns` for `base`, in tables (one at least) of which one at a time is held: a night each.
     """
-    recent, taken_up = F.col("ds") > F.lit(ds - dt.timedelta(days=COOCCUR_NIGHTS)), F.col("mass_micro") >= HELD_MICRO // 2
-    liked = F.lit(0.0)
-    for name, weight in (base or {}).items():
-        liked = liked + F.lit(weight) * F.col(f"mass_{name}_micro")
-    liked, week = F.round(liked).cast("bigint"), F.col("ds") > F.lit(ds - dt.timedelta(days=AHEAD_DAYS))
-    zero = F.lit(0).cast("bigint")
-    return user_topic_day.groupBy("user_key", "topic_id").agg(
-        F.coalesce(F.sum(F.when(recent, F.col("mass_micro"))) >= HELD_MICRO, F.lit(False)).alias("held"),
-        F.min(F.when(taken_up, F.col("ds"))).alias("first"),
-        F.sum(F.when(week, zero).otherwise(F.col("mass_micro"))).alias("before_micro"),
-        F.sum(F.when(week, F.col("mass_micro")).otherwise(zero)).alias("week_micro"),
-        F.sum(F.when(week, zero).otherwise(liked)).alias("liked_before"),
-        F.sum(F.when(week, liked).otherwise(zero)).alias("liked_week"),
-    )
+    none, never = pa.scalar(0, pa.int64()), pa.scalar(None, pa.date32())
+    users = pa.array([], pa.string())
+
+    def coded(keys: pa.ChunkedArray) -> pa.Array:
+        """Places in `users`, which is added to: whole numbers are added up in a third of the time of keys."""
+        nonlocal users
+        night = keys.combine_chunks().dictionary_encode()
+        users = pa.concat_arrays([users, night.dictionary.filter(pc.invert(pc.is_in(night.dictionary, users)))])
+        return pc.index_in(night.dictionary, users).take(night.indices)
+
+    def condensed(rows: pa.Table) -> pa.Table:
+        mass, day = rows["mass_micro"], rows["ds"]
+        recent, week = (pc.greater(day, pa.scalar(ds - dt.timedelta(days=back), pa.date32())) for back in (COOCCUR_NIGHTS, AHEAD_DAYS))
+        liked = pc.round(pa.array(weighted(rows, base or {}, "mass", "_micro")), round_mode="half_towards_infinity").cast(pa.int64())
+        return pa.table(
+            {
+                "user_key": coded(rows["user_key"].cast(pa.string())),
+                "topic_id": rows["topic_id"],
+                "held": pc.if_else(recent, mass, none),
+                "first": pc.if_else(pc.greater_equal(mass, HELD_MICRO // 2), day, never),
+                "before_micro": pc.if_else(week, none, mass),
+                "week_micro": pc.if_else(week, mass, none),
+                "liked_before": pc.if_else(week, none, liked),
+                "liked_week": pc.if_else(week, liked, none),
+            }
+        )
+
+    sums = ("held", "before_micro", "week_micro", "liked_before", "liked_week")
+    found = totals(map(condensed, days), ["user_key", "topic_id"], dict.fromkeys(sums, "sum") | {"first": "min"})
+    keys = pa.DictionaryArray.from_arrays(found["user_key"].combine_chunks(), users)
+    found = found.set_column(found.column_names.index("user_key"), "user_key", keys)
+    return found.set_column(found.column_names.index("held"), "held", pc.greater_equal(found["held"], HELD_MICRO))
 
 
-def counted(topics: DataFrame, ds: dt.date) -> Counted:
-    """Users and days by pair of topics, of the rows of `taken`.
-
-    They come of one pass, and of rows of counts alone: a query of Spark over the few hundred topics would cost more than the pass.
-    """
-    each = F.collect_list(F.struct("topic_id", "held", "first"))
-    anything = F.struct(F.lit(None).cast("bigint").alias("topic_id"), F.bool_or("held").alias("held"), F.min("first").alias("first"))
-    of_user = topics.where("held OR first IS NOT NULL").groupBy("user_key").agg(F.array_append(each, anything).alias("topics"))
-    pairs = of_user.select(F.explode("topics").alias("a"), "topics").select("a", F.explode("topics").alias("b"))
-    same = F.col("a.topic_id").eqNullSafe(F.col("b.topic_id"))
-    two = F.col("a.topic_id").isNotNull() & F.col("b.topic_id").isNotNull()
-    held = F.col("a.held") & F.col("b.held") & (same | two)
-    after = F.datediff(F.col("b.first"), F.col("a.first"))
-    then = F.coalesce(two & (after > 0) & (after <= TRANSITION_DAYS), F.lit(False))
-    watched = F.least(F.lit(TRANSITION_DAYS), F.datediff(F.lit(ds), F.col("a.first")))
-    days = F.when(F.col("a.first").isNull(), 0).when(same, watched).when(after <= 0, watched).otherwise(watched - F.least(watched, after))
-    found = pairs.select(
-        F.col("a.topic_id").alias("a"), F.col("b.topic_id").alias("b"), held.alias("held"), then.alias("then"), days.alias("days")
-    )
-    counts = found.groupBy("a", "b").agg(
-        F.count_if("held").alias("held"), F.count_if("then").alias("then"), F.coalesce(F.sum("days"), F.lit(0)).alias("days")
-    )
-    rows = counts.toArrow().sort_by([("a", "ascending"), ("b", "ascending")]).to_pylist()
-    return Counted(*({(r["a"], r["b"]): r[name] for r in rows if r[name]} for name in Counted._fields))
+def counted(topics: pa.Table, ds: dt.date) -> Counted:
+    """Users and days by pair of topics, of the rows of `taken`."""
+    rows = topics.filter(pc.or_(topics["held"], topics["first"].is_valid()))
+    users = Ranks.of_column(rows["user_key"])
+    order = np.argsort(users.of, kind="stable")
+    ids, column = np.unique(rows["topic_id"].to_numpy()[order], return_inverse=True)
+    held, night = flags(rows["held"])[order], (ds - dt.date(1970, 1, 1)).days
+    # What was never taken up comes after whatever is watched.
+    first = whole(rows["first"].cast(pa.int32()), night + TRANSITION_DAYS + 1)[order]
+    watched = np.clip(night - first, 0, TRANSITION_DAYS)
+    of_user = np.bincount(users.of, minlength=len(users.values))
+    # Of each row's user: how many topics there are, and the first row.
+    n, start = (np.repeat(x, of_user) for x in (of_user, np.cumsum(of_user) - of_user))
+    sums = np.zeros((len(Counted._fields), len(ids) ** 2), np.int64)
+    for low, high in pairwise([*np.unique(np.searchsorted(np.cumsum(n), np.arange(0, n.sum(), _PAIRS))), len(n)]):
+        a = np.repeat(np.arange(low, high), n[low:high])
+        b = start[a] + np.arange(len(a)) - np.repeat(np.cumsum(n[low:high]) - n[low:high], n[low:high])
+        after = first[b] - first[a]
+        pair = column[a] * len(ids) + column[b]
+        both, soon = held[a] & held[b], (after > 0) & (after <= TRANSITION_DAYS)
+        for total, of_pair in zip(sums, (both, soon, np.maximum(watched[a] - np.maximum(after, 0), 0)), strict=True):
+            total += np.bincount(pair, of_pair, len(total)).astype(np.int64)
+    pairs = [(a, b) for a in ids.tolist() for b in ids.tolist()]
+    held_by, then, days = ({pairs[p]: int(total[p]) for p in np.flatnonzero(total)} for total in sums)
+    return Counted(held_by | {(None, None): len(np.unique(users.of[flags(rows["held"])]))}, then, days)
 
 
 def cooccurrence(counts: Counts, min_users: int) -> list[dict[str, object]]:

@@ -11,8 +11,10 @@ import datetime as dt
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import fcluster, linkage
 
+from recsys_core.profiles.clock import Floats, Ints, codes, distinct, encoded, places
+from recsys_core.profiles.evidence import millionths
+from recsys_core.profiles.pooled import rows_of
 from recsys_core.tables import TABLES
 from recsys_core.topics.spherical import unit
 
@@ -34,26 +36,27 @@ def interest_vectors(
     `vector` is that of the medoid, the item from which the cluster's items are least far (Σ squared distance, ties to the heavier item).
     Clusters are found in vectors that are centred on the mean of all, as what all texts share says nothing about one of them.
     """
-    found = {"user_key": weights["user_key"], "weight": weights["weight"], "item_id": weights["item_id"]}
-    ordered = pa.table(found).sort_by([("user_key", "ascending"), ("weight", "descending"), ("item_id", "ascending")])
+    from recsys_core import ward
+
     known = np.abs(vectors).sum(axis=1) > 0 if len(vectors) else np.zeros(0, bool)
-    row_of = {item: row for row, item in enumerate(item_ids) if known[row]}
-    users, items, weight = (ordered[c].to_pylist() for c in ("user_key", "item_id", "weight"))
-    held: dict[str, list[tuple[int, float]]] = {}
-    for user, item, w in zip(users, items, weight, strict=True):
-        if item in row_of:
-            held.setdefault(user, []).append((row_of[item], w))
-    centred = _centred(vectors, known)
-    rows = []
-    for user, pairs in held.items():
-        total = sum(w for _, w in pairs)
-        at, heaviest = np.array([p[0] for p in pairs[:MAX_ITEMS]]), np.array([p[1] for p in pairs[:MAX_ITEMS]])
-        for rank, (medoid, n, mass) in enumerate(clusters(centred[at], heaviest)[:MAX_VECTORS], 1):
-            row = at[medoid]
-            rows.append((ds, user, rank, item_ids[row], round(mass / total, 6), n, vectors[row], embedding_space))
+    users, user, row, weight = _ordered(weights, item_ids, known)
+    whole, start = np.bincount(user, weight, len(users)), np.searchsorted(user, np.arange(len(users) + 1))
+    few = places(user) < MAX_ITEMS
+    start, row, heaviest = np.concatenate([[0], np.cumsum(few)])[start], row[few], weight[few]
+    group, medoid, n, mass = ward.clusters(_centred(vectors, known), row, heaviest, start, CUT, MAX_VECTORS)
+    of = row[start[group] + medoid]
     schema = TABLES["user_interest_vector"].arrow_schema()
-    columns = zip(*rows, strict=True) if rows else ([] for _ in schema)
-    return pa.table([pa.array(list(values), f.type) for values, f in zip(columns, schema, strict=True)], schema=schema)
+    columns = {
+        "ds": pa.repeat(pa.scalar(ds, pa.date32()), len(of)),
+        "user_key": users.take(pa.array(group)),
+        "rank": places(group) + 1,
+        "item_id": pa.array(item_ids, pa.string()).take(pa.array(of)),
+        "share": millionths(mass / whole[group]) / 1e6,
+        "n_items": n,
+        "vector": lists(vectors[of]),
+        "embedding_space": pa.repeat(pa.scalar(embedding_space, pa.string()), len(of)),
+    }
+    return pa.table([pa.array(columns[f.name]).cast(f.type) for f in schema], schema=schema)
 
 
 def clusters(points: NDArray[np.float64], weight: NDArray[np.float64], cut: float = CUT) -> list[tuple[int, int, float]]:
@@ -62,16 +65,32 @@ def clusters(points: NDArray[np.float64], weight: NDArray[np.float64], cut: floa
     >>> clusters(np.array([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6], [1.0, 0.0]]), np.array([4.0, 3.0, 2.0, 1.0]), cut=1.0)
     [(0, 3, 7.0), (1, 1, 3.0)]
     """
-    label = fcluster(linkage(points, "ward"), cut, "distance") if len(points) > 1 else np.ones(1, int)
-    found = []
-    for cluster in np.unique(label):
-        members = np.flatnonzero(label == cluster)
-        own = points[members]
-        # Σ_j ‖x − x_j‖² = n·‖x‖² − 2·x·Σ_j x_j + what is the same for all; rounded, so that equal distances are equal.
-        far = len(own) * (own**2).sum(axis=1) - 2 * own @ own.sum(axis=0)
-        medoid = members[int(np.round(far, 9).argmin())]
-        found.append((int(medoid), len(members), float(weight[members].sum())))
-    return sorted(found, key=lambda c: (-round(c[2], 9), c[0]))
+    from recsys_core import ward
+
+    if not np.isfinite(points).all():
+        raise ValueError("points to cluster must be finite numbers")
+    n = len(points)
+    given = np.asarray(points, np.float64), np.arange(n), np.asarray(weight, np.float64), np.array([0, n])
+    return [*zip(*(v.tolist() for v in ward.clusters(*given, float(cut), n)[1:]), strict=True)]
+
+
+def _ordered(weights: pa.Table, item_ids: list[str], known: NDArray[np.bool_]) -> tuple[pa.Array, Ints, Ints, Floats]:
+    """(users, and of each item with a vector: user, row of `vectors`, weight); by user, the heaviest first, ties to the lower id."""
+    weights = encoded(weights, "user_key", "item_id")
+    users, names = distinct(weights["user_key"]), distinct(weights["item_id"])
+    user, name, weight = codes(weights["user_key"], users), codes(weights["item_id"], names), weights["weight"].to_numpy()
+    has = np.flatnonzero(known)
+    place = rows_of(names, [item_ids[row] for row in has])
+    row = np.where(place >= 0, has[place], -1)[name] if len(has) else np.full(len(name), -1)
+    order = np.flatnonzero(row >= 0)
+    order = order[np.lexsort((name[order], -weight[order], user[order]))]
+    return users, user[order], row[order], weight[order]
+
+
+def lists(values: NDArray[np.float32]) -> pa.Array:
+    """Each row as a list."""
+    n, dimensions = values.shape
+    return pa.ListArray.from_arrays(pa.array(np.arange(n + 1) * dimensions, pa.int32()), pa.array(values.ravel(), pa.float32()))
 
 
 def _centred(vectors: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from recsys_core import profiles
 from recsys_core.declared import Stances
 from recsys_core.events import DEFAULT_WEIGHTS, Weights, overridden
 from recsys_core.lake import checksum, conform
 from recsys_core.profiles import spread
-from recsys_core.profiles.interests import NOBODY, Scores
+from recsys_core.profiles.clock import encoded
+from recsys_core.profiles.interests import NOBODY, Scores, with_lift
 from recsys_core.profiles.items import item_parts
 from recsys_core.tables import TABLES
 from tests.profile_rows import SESSION, D, W, ago, day, item_day, met, table, topic_of, visits
@@ -265,40 +267,54 @@ def test_order_of_the_input_changes_no_byte(held: pa.Table) -> None:
     assert checksum(interests(-1), TABLES["user_interest"].key) == checksum(held, TABLES["user_interest"].key)
 
 
-def test_spark_gives_the_same_rows(spark: SparkSession) -> None:
-    """Interests and weights of items, whatever the partitions; with one who only declared, and one who mutes."""
-
-    def frame(rows: pa.Table) -> DataFrame:
-        return spark.createDataFrame(rows).repartition(5)
-
+def test_ranges_of_users_made_by_spark_give_the_same_rows(spark: SparkSession) -> None:
+    """Interests and weights of items, whatever the ranges; with one who only declared, and one who mutes; from rows joined or not."""
     prior = pa.table({"user_key": ["v", "new"], "topic_id": [3, 1], "weight": [1.0, 1.0]})
-    said, days, items = Stances(prior, frozenset({("u", 2)})), table("user_topic_day", TOPIC_DAYS), met(ITEM_DAYS, ITEM_TOPICS)
+    muted, days, items = frozenset({("u", 2)}), table("user_topic_day", TOPIC_DAYS), table("user_item_day", ITEM_DAYS)
     own, sessions = overridden("[view]\ndecay = 0.5", "site.toml"), table("session", visits(TOPIC_DAYS, 30)).select(SESSION.names)
-    here = profiles.user_interest(days, items, sessions, D, "m", "run", own, said)
-    lines = spread.together(sessions=frame(sessions), days=frame(days), items=frame(items), declared=frame(prior))
-    there = conform(spread.user_interest(lines, D, "m", "run", own, said).toArrow(), TABLES["user_interest"])
+    topics, bounds = table("item_topic", ITEM_TOPICS), [spread.ranges(3), [(None, "o"), ("o", "v"), ("v", None)]]
+
+    def task(number: int, users: spread.Users) -> list[Any]:
+        users = bounds[1][number]  # of these keys, which are no hashes
+        visited, topical, met_items = (spread.within(rows, users) for rows in (sessions, days, items))
+        found = Scores(visited, topical, met_items, D, own, Stances(spread.within(prior, users), muted), topics)
+        return [[[*of, n] for of, n in found.population().items()], found.without_lift("m", "run").to_pylist()]
+
+    here = profiles.user_interest(days, met(ITEM_DAYS, ITEM_TOPICS), sessions, D, "m", "run", own, Stances(prior, muted))
+    whole = Scores(sessions, days, items, D, own, Stances(prior, muted), topics)
+    parts, found = [whole.without_lift("m", "run").slice(0, 0)], Counter[tuple[int, str]]()
+    for population, rows in spread.in_tasks(spark, lambda number, users: json.loads(json.dumps(task(number, users), default=str)), 3):
+        found.update({(topic, horizon): n for topic, horizon, n in population})
+        dated = [r | {d: dt.date.fromisoformat(r[d]) for d in ("ds", "first_seen_ds", "last_seen_ds")} for r in rows]
+        parts.append(pa.Table.from_pylist(dated, schema=parts[0].schema))
+    assert found == whole.population()
+    assert [p.num_rows > 0 for p in parts[1:]] == [True, True, True]
+    there = conform(with_lift(pa.concat_tables(parts), found), TABLES["user_interest"])
     assert checksum(there, TABLES["user_interest"].key) == checksum(here, TABLES["user_interest"].key)
     assert {("new", 1), ("v", 3)} <= set(zip(here["user_key"].to_pylist(), here["topic_id"].to_pylist(), strict=True))
-    few = spread.item_weights(spread.together(sessions=frame(sessions), items=frame(table("user_item_day", ITEM_DAYS))), D, own).toArrow()
-    key = [("user_key", "ascending"), ("item_id", "ascending")]
-    assert (
-        few.sort_by(key).to_pydict() == profiles.item_weights(table("user_item_day", ITEM_DAYS), sessions, D, own).sort_by(key).to_pydict()
-    )
+    weights = profiles.item_weights(items, sessions, D, own).to_pylist()
+    assert [
+        r
+        for users in bounds[1]
+        for r in profiles.item_weights(spread.within(items, users), spread.within(sessions, users), D, own).to_pylist()
+    ] == weights
 
 
-def test_blocks_hold_whole_users() -> None:
-    users = ["a"] * 3 + ["b"] * 5 + ["c"] + ["d"] * 2
-    batches = pa.table({"user_key": users}).to_batches(max_chunksize=2)
-    for rows in (1, 2, 3, 4, 100):
-        blocks: list[list[str]] = []
+def test_every_user_is_in_one_range() -> None:
+    users = pa.table({"user_key": ["", "0", "3fff", "4000", "4000a", "7", "7fff", "8000", "ffff", "ffffe", "zz"]})
+    for n in (1, 2, 3, 4, 7, 1000):
+        for rows in (users, encoded(users, "user_key")):
+            assert [u for of in spread.ranges(n) for u in spread.within(rows, of)["user_key"].to_pylist()] == users["user_key"].to_pylist()
 
-        def kept(block: pa.Table, blocks: list[list[str]] = blocks) -> pa.Table:
-            blocks.append(block["user_key"].to_pylist())
-            return block
 
-        assert [u for b in spread.whole_users(iter(batches), kept, rows) for u in b["user_key"].to_pylist()] == users
-        assert len({u for b in blocks for u in set(b)}) == sum(len(set(b)) for b in blocks)
-        assert (len(blocks) > 1) == (rows < 100)
+def test_nights_before_the_window_say_only_when_a_topic_was_first_seen() -> None:
+    days = [day(0, "u", 1, view=2.0), day(100, "u", 1, view=9.0), day(200, "u", 1, view=9.0), day(300, "u", 2, view=9.0)]
+    sessions, none = table("session", visits(days)), table("user_item_day", [])
+    whole = Scores(sessions, table("user_topic_day", days), none, D, topics=table("item_topic", []))
+    before = table("user_topic_day", days[2:]).select(["ds", "user_key", "topic_id"])
+    parted = Scores(sessions, table("user_topic_day", days[:2]), none, D, topics=table("item_topic", []), before=before)
+    rows = [with_lift(s.without_lift("m", "r"), s.population()) for s in (whole, parted)]
+    assert rows[0].to_pylist() == rows[1].to_pylist()
 
 
 def test_evidence_fades_with_the_score() -> None:

@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
-from pyspark.sql import SparkSession
 
 from jobs.segment import segment
 from jobs.settings import SettingError, Settings
 from recsys_core import profiles
 from recsys_core.declared import NOBODY, Stances
 from recsys_core.events import COUNTED_TYPES, EVENT_TYPES
+from recsys_core.grouping import MICRO
 from recsys_core.lake import Lake, Stamp
-from recsys_core.segments import near_topics, ruled
-from recsys_core.segments.counts import MICRO, TopicTree, counted, matching_items
+from recsys_core.segments.audiences import near_topics, ruled
+from recsys_core.segments.counts import TopicTree, columns, counted, matching_items
 from recsys_core.segments.rules import HORIZONS, Did, Rules, SegmentError, rules
 from recsys_core.tables import TABLES
 from recsys_core.texts import term_pattern
@@ -48,6 +49,11 @@ def rows_of(table: str, rows: list[dict[str, Any]]) -> pa.Table:
         [{c.name: None if c.nullable else zero.get(c.type, "") for c in columns} | {"ds": D} | r for r in rows],
         schema=TABLES[table].arrow_schema(),
     )
+
+
+def by_night(rows: pa.Table) -> list[pa.Table]:
+    """A table for each night."""
+    return [rows.filter(pc.equal(rows["ds"], night)) for night in pc.unique(rows["ds"])]
 
 
 # -- the file ----------------------------------------------------------------------------------------------------------------------
@@ -178,7 +184,7 @@ def test_items_meet_conditions_by_title_category_and_brand() -> None:
 
 
 @pytest.fixture(scope="module")
-def counts(spark: SparkSession) -> dict[str, dict[int, float]]:
+def counts() -> dict[str, dict[int, float]]:
     """user → condition → events of what the frames below hold; CONDITIONS says what is counted."""
 
     def ago(n: int) -> dt.date:
@@ -218,9 +224,10 @@ def counts(spark: SparkSession) -> dict[str, dict[int, float]]:
         ],
     )
     items = matching_items(CONDITIONS, CATALOGUE, ABOVE, FIRST, {4})
-    muted = spark.createDataFrame([("c", 2)], "user_key string, topic_id bigint")
-    topics, days, asked, known = (spark.createDataFrame(t) for t in (topic_days, item_days, searches, items))
-    found = counted(CONDITIONS, D, topics, days, asked, known, TREE, muted).toArrow().to_pylist()
+    tables = {"user_topic_day": topic_days, "user_item_day": item_days, "user_text": searches}
+    facts = {table: by_night(tables[table].select(names)) for table, names in columns(CONDITIONS).items()}
+    assert facts.keys() == tables.keys()
+    found = counted(CONDITIONS, D, facts, items, TREE, {("c", 2)}).to_pylist()
     return {r["user_key"]: {n: r[f"c{n}"] / MICRO for n in range(len(CONDITIONS)) if r[f"c{n}"]} for r in found}
 
 
@@ -238,15 +245,20 @@ def test_events_are_counted_by_topic_term_item_and_night(counts: dict[str, dict[
     assert counts == {"a": {0: 5, 1: 2, 3: 1, 4: 11, 5: 2}, "b": {0: 1, 4: 6, 5: 9}, "c": {3: 4}}
 
 
-def test_no_model_and_no_condition_on_topics(spark: SparkSession) -> None:
-    frame = spark.createDataFrame(rows_of("user_item_day", [{"user_key": "a", "item_id": "x", "n_like": 1}]))
-    empty = spark.createDataFrame(rows_of("user_text", []))
-    items = spark.createDataFrame(matching_items([Did(("like",))], CATALOGUE, {}, {}))
-    muted = spark.createDataFrame([], "user_key string, topic_id bigint")
+def test_no_model_and_no_condition_on_topics() -> None:
+    days = rows_of("user_item_day", [{"user_key": "a", "item_id": "x", "n_like": 1}])
+    items = matching_items([Did(("like",))], CATALOGUE, {}, {})
+    facts = {"user_item_day": [days], "user_text": [rows_of("user_text", [])]}
     for condition, users in ((Did(("like",)), ["a"]), (Did(("like",), topic=(2,)), [])):
-        found = counted([condition], D, None, frame, empty, items, TREE, muted).toArrow()
+        found = counted([condition], D, facts, items, TREE)
         assert found["user_key"].to_pylist() == users
     assert set(COUNTED_TYPES) >= set(EVENT_TYPES)
+
+
+def test_only_facts_that_a_condition_asks_about_are_read() -> None:
+    assert columns([Did(("search", "view"), brand=("leaf",))]) == {"user_item_day": ["ds", "user_key", "item_id", "n_view"]}
+    assert columns([Did(("search",))]) == {"user_text": ["ds", "user_key", "kind", "text", "n_events"]}
+    assert columns([Did(("view",), topic=(1,))]) == {"user_topic_day": ["ds", "user_key", "topic_id", "mass_view_micro"]}
 
 
 # -- rules -------------------------------------------------------------------------------------------------------------------------
@@ -340,8 +352,8 @@ class SmallNight:
 
     ds, topics, sensitive, stances = D, None, frozenset[int](), NOBODY
 
-    def __init__(self, lake: Lake, spark: SparkSession, rules_file: str) -> None:
-        self.lake, self.spark, self.settings = lake, spark, Settings(segments_file=rules_file)
+    def __init__(self, lake: Lake, rules_file: str) -> None:
+        self.lake, self.settings = lake, Settings(segments_file=rules_file)
         self.said: list[str] = []
         self.runner = self
 
@@ -350,10 +362,10 @@ class SmallNight:
 
     def read(self, name: str, back: int | None = None, columns: list[str] | None = None) -> pa.Table:
         parts = {"model_version": "none"} if "model_version" in TABLES[name].partition else {}
-        return self.lake.read(name, [] if parts else self.lake.nights(name), columns, **parts)
+        return self.lake.read(name, [] if parts else self.lake.nights(name), columns, None, **parts)
 
-    def scan(self, name: str, back: int) -> Any:
-        return self.lake.scan(self.spark, name, [d for d in self.lake.nights(name) if d > D - dt.timedelta(days=back)])
+    def nights(self, name: str, back: int) -> list[dt.date]:
+        return [d for d in self.lake.nights(name) if d > D - dt.timedelta(days=back)]
 
     def vectors(self, hashes: list[str]) -> np.ndarray:
         return np.zeros((len(hashes), 1), np.float32)
@@ -362,7 +374,7 @@ class SmallNight:
         self.lake.write(name, D, rows, Stamp("segment", "hash"))
 
 
-def test_the_job_counts_within_the_nights_of_its_rules(spark: SparkSession, tmp_path: Path) -> None:
+def test_the_job_counts_within_the_nights_of_its_rules(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path / "lake"))
     held: dict[str, list[dict[str, Any]]] = {
         "user_item_day": [{"user_key": "a", "item_id": "tea", "n_view": 2}, {"user_key": "b", "item_id": "tea", "n_view": 1}],
@@ -377,7 +389,7 @@ def test_the_job_counts_within_the_nights_of_its_rules(spark: SparkSession, tmp_
     file.write_text(
         "[tea]\nlifecycle = 'new'\n[tea.a]\nterm = ['tea', '茶']\nat_least = 2\n[t.a]\ntopic = 7\nat_least = 1\n", encoding="utf-8"
     )
-    night = SmallNight(lake, spark, str(file))
+    night = SmallNight(lake, str(file))
     segment(night)  # type: ignore[arg-type]
     assert [(r["segment"], r["user_key"], r["score"]) for r in lake.read("user_segment", [D]).to_pylist()] == [
         ("tea", "a", 1),
@@ -385,7 +397,7 @@ def test_the_job_counts_within_the_nights_of_its_rules(spark: SparkSession, tmp_
     ]
     assert night.said == ["2026-03-10 segment: [t] names [7]: no topics of the night, or sensitive ones"]
     file.write_text("", encoding="utf-8")
-    segment(SmallNight(lake, spark, str(file)))  # type: ignore[arg-type]
+    segment(SmallNight(lake, str(file)))  # type: ignore[arg-type]
     assert lake.read("user_segment", [D]).num_rows == 0
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from scipy import sparse
 
 from recsys_core.expansion.state import Floats, State
+from recsys_core.grouping import MICRO
 
 # Users are compared with these many at most, the first by key: keys are pseudonyms without order, so they are a sample without a draw.
 REFERENCE_USERS = 5_000
 NEIGHBOURS = 50
+# Rows at a time: what is worked on stays in memory that is at hand.
+_ROWS, _THREADS = 512, 2
 
 # (rows of the slice, k): how much leads those users to each topic, ≥ 0; 0 where nothing does.
 Scores = Callable[[State, slice], Floats]
@@ -22,20 +27,28 @@ def similar_users(state: State, rows: slice) -> Floats:
     Nobody is their own neighbour; as many as are equally similar to the last one count with them. The share is drawn towards that of all
     users, as if one neighbour more were like everybody.
     """
-    reference = np.arange(min(len(state.shares), REFERENCE_USERS))
-    others = _unit(state.shares[reference].astype(np.float64))
-    cosine = np.round(_unit(state.shares[rows].astype(np.float64)) @ others.T, 6)
-    own = np.arange(rows.start, rows.stop)
-    inside = own < len(reference)
-    cosine[inside, own[inside]] = 0.0
-    if len(reference) > NEIGHBOURS:
-        least = np.partition(cosine, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS, None]
-        cosine[cosine < least] = 0.0
-    touched = state.touched[reference].astype(np.float64)
-    everybody: Floats = (touched.sum(axis=0) + 0.5) / (len(reference) + 1)
-    found = (cosine @ touched + everybody) / (cosine.sum(axis=1, keepdims=True) + 1)
-    known = cosine.any(axis=1, keepdims=True)
-    return np.asarray(np.round(np.where(known, found, 0.0), 6), np.float64)
+    reference = slice(0, min(len(state.shares), REFERENCE_USERS))
+    others, touched = _unit(state.shares[reference].astype(np.float64)), state.touched[reference].astype(np.float64)
+    everybody: Floats = (touched.sum(axis=0) + 0.5) / (len(others) + 1)
+
+    def scored(start: int) -> Floats:
+        own = np.arange(start, min(start + _ROWS, rows.stop))
+        cosine = _unit(state.shares[own].astype(np.float64)) @ others.T
+        inside = own < len(others)
+        cosine[inside, own[inside]] = 0.0
+        cosine *= MICRO
+        alike = np.rint(cosine, out=cosine).astype(np.int32)
+        least = np.ones((len(own), 1), np.int32)
+        if len(others) > NEIGHBOURS:
+            least = np.maximum(np.partition(alike, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS, None], 1)
+        # In whole millionths sums are exact, in whatever order.
+        near = sparse.csr_matrix(np.where(alike >= least, alike, 0), dtype=np.float64)
+        total = np.asarray(near.sum(axis=1)).reshape(-1, 1)
+        found = (near @ touched + everybody * MICRO) / (total + MICRO)
+        return np.asarray(np.round(np.where(total > 0, found, 0.0), 6), np.float64)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return np.concatenate([*pool.map(scored, range(rows.start, rows.stop, _ROWS))])
 
 
 def lifts(state: State) -> Floats:

@@ -2,7 +2,7 @@
 
 from recsys_core.profiles.clock import HORIZONS, WINDOW, HalfLife
 from recsys_core.profiles.interests import MAX_TOPICS, user_interest
-from recsys_core.profiles.items import item_weights, pooled_vectors
+from recsys_core.profiles.pooled import item_weights, pooled_vectors
 from recsys_core.profiles.users import shares_of, user_profile, write_summaries
 
 __all__ = [

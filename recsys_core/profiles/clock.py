@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -28,7 +29,7 @@ WINDOW = 90
 # Nights with events over which entering and leaving are replayed.
 CHECKPOINTS = 7
 NANO = 1_000_000_000
-_SPAN = 2 * WINDOW
+SPAN = 2 * WINDOW
 
 
 @dataclass(frozen=True)
@@ -54,34 +55,76 @@ class Clock:
 
     def night_of(self, user: Ints, ds: pa.ChunkedArray) -> Ints:
         """The place in age and after of each row's night, −1 where it does not count."""
-        back = _nights_back(ds, self.ds)
-        key = user * _SPAN + (_SPAN - 1 - back)
+        back = nights_back(ds, self.ds)
+        key = user * SPAN + (SPAN - 1 - back)
         place = np.minimum(np.searchsorted(self.keys, key), max(len(self.keys) - 1, 0))
-        found = (back < _SPAN) & (len(self.keys) > 0)
+        found = (back < SPAN) & (len(self.keys) > 0)
         return np.where(found & (self.keys[place] == key), place, -1) if len(self.keys) else np.full(len(key), -1)
 
 
+def encoded(rows: pa.Table, *names: str) -> pa.Table:
+    """The rows with their columns of text as dictionaries: each value is looked up once, however often `distinct` and `codes` ask."""
+    for name in names:
+        column = rows[name] if pa.types.is_dictionary(rows.schema.field(name).type) else rows[name].dictionary_encode()
+        rows = rows.set_column(rows.column_names.index(name), name, column.unify_dictionaries())
+    return rows
+
+
+def with_columns(rows: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
+    """The rows with more columns."""
+    for name, values in columns.items():
+        rows = rows.append_column(name, pa.array(values))
+    return rows
+
+
 def codes(values: pa.ChunkedArray | pa.Array, among: pa.Array) -> Ints:
-    """The place of each value in `among`, −1 where it is not."""
-    return pc.fill_null(pc.index_in(values, among), -1).to_numpy().astype(np.int64)
+    """The place of each value in `among`, −1 where it is not; of a dictionary (see `encoded`) each value is looked for once."""
+    if not pa.types.is_dictionary(values.type):
+        return pc.fill_null(pc.index_in(values, among), -1).to_numpy().astype(np.int64)
+    if not len(values):
+        return np.zeros(0, np.int64)
+    chunks = pa.chunked_array(values).unify_dictionaries().chunks
+    place = codes(chunks[0].dictionary, among)
+    return np.concatenate([place[c.indices.to_numpy()] for c in chunks])
 
 
 def distinct(*columns: Any) -> pa.Array:
     """All values of the columns once, in order."""
-    values = pa.chunked_array([c.cast(pa.string()) for column in columns for c in pa.chunked_array(column).chunks], pa.string())
+    texts = (_dictionary(c) if pa.types.is_dictionary(c.type) else c for c in columns if len(c))
+    values = pa.chunked_array([c.cast(pa.string()) for column in texts for c in pa.chunked_array(column).chunks], pa.string())
     found = pc.unique(values)
     return found.take(pc.sort_indices(found))
 
 
+def _dictionary(values: pa.ChunkedArray | pa.Array) -> pa.Array:
+    return pa.chunked_array(values).unify_dictionaries().chunk(0).dictionary
+
+
+def once(keys: Ints, size: int) -> tuple[Ints, Ints]:
+    """The distinct keys (0 … size − 1) in order, and the place of each key among them: without sorting, where the keys are dense."""
+    if size > 4 * len(keys) + (1 << 20):
+        found, place = np.unique(keys, return_inverse=True)
+        return found, place
+    seen = np.zeros(size, bool)
+    seen[keys] = True
+    return np.flatnonzero(seen), (np.cumsum(seen) - 1)[keys]
+
+
+def places(groups: Ints) -> Ints:
+    """The place of each row within its group; rows of a group stand together."""
+    starts = np.flatnonzero(np.concatenate([[True], groups[1:] != groups[:-1]])) if len(groups) else np.zeros(0, np.int64)
+    return np.arange(len(groups)) - np.repeat(starts, np.diff(np.append(starts, len(groups))))
+
+
 def clock(users: pa.Array, sessions: pa.Table, ds: dt.date) -> Clock:
     """The clock of users from rows of session (ds, user_key, n_events) of 2 · WINDOW − 1 nights."""
-    user, back = codes(sessions["user_key"], users), _nights_back(sessions["ds"], ds)
-    known = (user >= 0) & (back >= 0) & (back < _SPAN - 1)
-    key, inverse = np.unique((user * _SPAN + (_SPAN - 1 - back))[known], return_inverse=True)
+    user, back = codes(sessions["user_key"], users), nights_back(sessions["ds"], ds)
+    known = (user >= 0) & (back >= 0) & (back < SPAN - 1)
+    key, inverse = once((user * SPAN + (SPAN - 1 - back))[known], len(users) * SPAN)
     n = np.zeros(len(key), np.int64)
     np.add.at(n, inverse, sessions["n_events"].to_numpy()[known])
-    user, back = key // _SPAN, _SPAN - 1 - key % _SPAN
-    bounds = np.searchsorted(key, np.arange(len(users) + 1) * _SPAN)
+    user, back = key // SPAN, SPAN - 1 - key % SPAN
+    bounds = np.searchsorted(key, np.arange(len(users) + 1) * SPAN)
     seen = bounds[1:] > bounds[:-1]
     idle = np.zeros(len(users), np.int64)
     idle[seen] = back[bounds[1:][seen] - 1]
@@ -112,5 +155,6 @@ def total(of: Ints, values: NDArray[Any], n: int) -> Ints:
     return found
 
 
-def _nights_back(ds: pa.ChunkedArray, tonight: dt.date) -> Ints:
+def nights_back(ds: pa.ChunkedArray, tonight: dt.date) -> Ints:
+    """Nights from each date to tonight."""
     return (np.datetime64(tonight) - ds.to_numpy().astype("datetime64[D]")).astype(np.int64)

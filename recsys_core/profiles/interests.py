@@ -7,18 +7,35 @@ that they come out the same whatever order rows arrive in.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recsys_core.declared import NOBODY, Stances
 from recsys_core.events import DEFAULT_WEIGHTS, Weights
-from recsys_core.lake import canonical_json
-from recsys_core.profiles.clock import CHECKPOINTS, HORIZONS, NANO, Floats, HalfLife, Ints, clock, codes, distinct, faded, total
-from recsys_core.profiles.items import item_parts, weighted
+from recsys_core.profiles.clock import (
+    CHECKPOINTS,
+    HORIZONS,
+    NANO,
+    SPAN,
+    Floats,
+    Ints,
+    clock,
+    codes,
+    distinct,
+    encoded,
+    faded,
+    once,
+    places,
+    total,
+    with_columns,
+)
+from recsys_core.profiles.evidence import evidence
+from recsys_core.profiles.items import by_decay, condensed_days, condensed_items, memberships
 from recsys_core.tables import TABLES
 
 # Confidence is n_eff / (n_eff + CONFIDENCE_EVENTS); lift is shrunk towards 1 as if LIFT_EVENTS of average interest had been seen too.
@@ -35,10 +52,6 @@ ENTER, LEAVE = 0.02, 0.01
 PRIOR_EVENTS = 5.0
 PRIOR_HORIZON = "90d"
 
-_OPINIONS = ("rating", "review", "like", "favorite", "share")
-_OBJECTIONS = ("dislike", "hide", "return", "low_rated", "panned")
-# Objections that count under the type of their event, too.
-_BESIDE = ("low_rated", "panned")
 Population = Mapping[tuple[int, str], int]
 
 
@@ -61,27 +74,39 @@ class Scores:
         ds: dt.date,
         weights: Weights = DEFAULT_WEIGHTS,
         stances: Stances = NOBODY,
+        topics: pa.Table | None = None,
+        before: pa.Table | None = None,
     ) -> None:
-        """From rows of session, of user_topic_day and of user_item_day joined with item_topic; the prior of other users is left out."""
+        """From rows of session, of user_topic_day and of user_item_day, or what `condensed_days` and `condensed_items` make of them.
+
+        topics  rows of item_topic; without them those of `items` are joined with it (topic_id, weight) already
+        before  ds, user_key, topic_id of earlier nights of user_topic_day, of which only the dates are asked
+        """
         self.ds, self.weights = ds, weights
+        row, topic_id, weight = memberships(items, topics)
+        sessions, days = encoded(sessions, "user_key"), encoded(condensed_days(days, weights), "user_key")
+        items = encoded(condensed_items(items, weights), "user_key", "item_id")
         self.users = distinct(sessions["user_key"], days["user_key"], items["user_key"], stances.prior["user_key"])
         self.time = clock(self.users, sessions, ds)
-        parts = (days, items, stances.prior)
-        who = [codes(t["user_key"], self.users) for t in parts]
-        topic = [t["topic_id"].to_numpy() for t in parts]
-        self.topics = np.unique(np.concatenate(topic))
-        key = [u * max(len(self.topics), 1) + np.searchsorted(self.topics, t) for u, t in zip(who, topic, strict=True)]
-        pairs, inverse = np.unique(np.concatenate(key), return_inverse=True)
+        user_days, user_items, user_prior = (codes(t["user_key"], self.users) for t in (days, items, stances.prior))
+        who = user_days, user_items[row], user_prior
+        topic = days["topic_id"].to_numpy(), topic_id, stances.prior["topic_id"].to_numpy()
+        self.topics = np.sort(pc.unique(pa.chunked_array([pa.array(t, pa.int64()) for t in topic])).to_numpy())
+        n_topics = max(len(self.topics), 1)
+        key = [u * n_topics + np.searchsorted(self.topics, t) for u, t in zip(who, topic, strict=True)]
+        pairs, inverse = once(np.concatenate(key), len(self.users) * n_topics)
         muted = self._muted(pairs, stances)
-        self.user, self.topic = pairs // max(len(self.topics), 1), self.topics[pairs % max(len(self.topics), 1)]
+        self.user, self.topic = pairs // n_topics, self.topics[pairs % n_topics] if len(self.topics) else pairs
         self.n = len(pairs)
         of_day, of_item, of_prior = np.split(inverse, np.cumsum([len(k) for k in key])[:-1])
-        self.score = {h: np.zeros((CHECKPOINTS, self.n), np.int64) for h in HORIZONS}
-        self._days(days, who[0], of_day)
-        self._items(items, who[1], of_item)
+        self._seen([(days, of_day), *([self._earlier(before, pairs)] if before is not None else [])])
+        self._fades()
+        self.score = dict.fromkeys(HORIZONS, np.zeros((CHECKPOINTS, self.n), np.int64))
+        self._days(days, user_days, of_day)
+        self._items(items, user_items, row, of_item, weight * NANO)
         average = weights.cap / 5
         self.prior = total(of_prior, stances.prior["weight"].to_numpy() * (PRIOR_EVENTS * average * NANO), self.n)
-        self.score[PRIOR_HORIZON] += self.prior
+        self.score[PRIOR_HORIZON] = self.score[PRIOR_HORIZON] + self.prior
         for h in HORIZONS:
             self.score[h] = np.where(muted, 0, np.maximum(self.score[h], 0))
 
@@ -93,50 +118,68 @@ class Scores:
         keys = [u * max(len(self.topics), 1) + place[t] for u, (_, t) in zip(user.tolist(), named, strict=True) if u >= 0 and t in place]
         return np.isin(pairs, keys)
 
-    def _add(self, of: Ints, user: Ints, night: Ints, parts: Floats) -> None:
+    def _earlier(self, before: pa.Table, pairs: Ints) -> tuple[pa.Table, Ints]:
+        """The rows of earlier nights whose pairs are there, and their pairs."""
+        before = encoded(before, "user_key")
+        user, topic = codes(before["user_key"], self.users), codes(before["topic_id"], pa.array(self.topics))
+        key = user * max(len(self.topics), 1) + topic
+        place = np.minimum(np.searchsorted(pairs, key), max(len(pairs) - 1, 0))
+        known = (user >= 0) & (topic >= 0) & (pairs[place] == key) if len(pairs) else np.zeros(len(key), bool)
+        return before.filter(pa.array(known)), place[known]
+
+    def _seen(self, rows: Sequence[tuple[pa.Table, Ints]]) -> None:
+        """Each pair's first and last night, of rows of nights and their pairs."""
+        self.first, self.last = np.full(self.n, np.iinfo(np.int64).max), np.full(self.n, -1)
+        for days, of in rows:
+            date = days["ds"].to_numpy().astype("datetime64[D]").astype(np.int64)
+            np.minimum.at(self.first, of, date)
+            np.maximum.at(self.last, of, date)
+
+    def _fades(self) -> None:
+        """What is left of a part, by night, checkpoint, horizon and decay; and how many checkpoints, the first, each night counts at."""
+        time, decays = self.time, list(self.weights.by_decay())
+        since = time.checkpoints[time.keys // SPAN]
+        seen = (since[:, :, 0] >= 0) & (time.age[:, None] >= since[:, :, 0])
+        gone = time.age[:, None] - since[:, :, 0], time.after[:, None] - since[:, :, 1]
+        self.fades = np.zeros((len(seen), CHECKPOINTS, len(HORIZONS), len(decays)))
+        for h, half_life in enumerate(HORIZONS.values()):
+            for d, decay in enumerate(decays):
+                self.fades[:, :, h, d][seen] = faded(gone[0][seen], gone[1][seen], half_life, decay)
+        self.checkpoints = seen.sum(axis=1)
+
+    def _add(self, of: Ints, night: Ints, parts: Floats) -> None:
         """Add parts by decay (billionths, not faded) to the scores of every checkpoint that their night is not after."""
-        decays = list(self.weights.by_decay())
-        age, after = self.time.age[night], self.time.after[night]
-        for k in range(CHECKPOINTS):
-            since = self.time.checkpoints[user, k]
-            seen = (since[:, 0] >= 0) & (age >= since[:, 0])
-            gone = age[seen] - since[seen, 0], after[seen] - since[seen, 1]
-            for h, half_life in HORIZONS.items():
-                self.score[h][k] += total(of[seen], _fading(parts[:, seen], gone, half_life, decays), self.n)
+        from recsys_core.profiles.kernels import faded_sums
+
+        sums = faded_sums(of, night, parts, self.fades, self.checkpoints, self.n)
+        self.score = {h: self.score[h] + sums[n] for n, h in enumerate(HORIZONS)}
 
     def _days(self, days: pa.Table, user: Ints, of: Ints) -> None:
         night = self.time.night_of(user, days["ds"])
-        date = days["ds"].to_numpy().astype("datetime64[D]").astype(np.int64)
-        self.first, self.last = np.full(self.n, np.iinfo(np.int64).max), np.full(self.n, -1)
-        np.minimum.at(self.first, of, date)
-        np.maximum.at(self.last, of, date)
         within = night >= 0
-        days, user, of, night = days.filter(pa.array(within)), user[within], of[within], night[within]
-        self._add(of, user, night, np.array([weighted(days, b, "mass", "_micro") * 1000 for b in self.weights.by_decay().values()]))
+        days, of, night = days.filter(pa.array(within)), of[within], night[within]
+        self._add(of, night, by_decay(days, "part"))
         mass = days["mass_micro"].to_numpy() * 1000.0
-        self.mass = {h: total(of, mass * faded(self.time.age[night], self.time.after[night], x), self.n) for h, x in HORIZONS.items()}
-        opinions, objections, beside = (
-            weighted(days, dict.fromkeys(names, 1.0), "mass", "_micro") for names in (_OPINIONS, _OBJECTIONS, _BESIDE)
-        )
-        # A low rating counts under its own type and as low_rated: it is an objection once, and no opinion in favour. So is a review as far
-        # as it is panned.
-        self.net, self.stated = total(of, opinions - objections - beside, self.n), total(of, opinions + objections - beside, self.n)
+        self.mass = {h: total(of, mass * faded(self.time.age, self.time.after, x)[night], self.n) for h, x in HORIZONS.items()}
+        self.net, self.stated = (total(of, days[name].to_numpy(), self.n) for name in ("net", "stated"))
         self.n_events = total(of, days["n_events"].to_numpy(), self.n)
 
-    def _items(self, items: pa.Table, user: Ints, of: Ints) -> None:
+    def _items(self, items: pa.Table, user: Ints, row: Ints, of: Ints, share: Floats) -> None:
+        """`row` is the row of `items` that each membership belongs to, `of` its pair, and `share` its weight in billionths."""
+        from recsys_core.profiles.kernels import faded_sums, pairs_within
+
         night = self.time.night_of(user, items["ds"])
-        within = night >= 0
-        items, user, of, night = items.filter(pa.array(within)), user[within], of[within], night[within]
-        linear, capped = item_parts(items, self.weights)
-        share = items["weight"].to_numpy() * NANO
-        changed = (linear != capped).any(axis=0)
-        self._add(of[changed], user[changed], night[changed], ((capped - linear) * share)[:, changed])
+        within = night[row] >= 0
+        row, of, share = row[within], of[within], share[within]
+        capped, more = by_decay(items, "capped"), by_decay(items, "more")
+        changed: NDArray[np.bool_] = (more != 0).max(axis=0, initial=False)[row]
+        self._add(of[changed], night[row[changed]], more[:, row[changed]] * share[changed])
         self.items = distinct(items["item_id"])
-        held, by_item = np.unique(of * max(len(self.items), 1) + codes(items["item_id"], self.items), return_inverse=True)
-        self.item_pair, self.item = held // max(len(self.items), 1), held % max(len(self.items), 1)
-        self.item_events = total(by_item, items["n_events"].to_numpy(), len(held))
-        gone, decays = (self.time.age[night], self.time.after[night]), list(self.weights.by_decay())
-        self.own = {h: total(by_item, _fading(capped * share, gone, x, decays), len(held)) for h, x in HORIZONS.items()}
+        self.item_pair, self.item, by_item = pairs_within(of, codes(items["item_id"], self.items)[row], self.n)
+        n = len(self.item)
+        self.item_events = total(by_item, items["n_events"].to_numpy()[row], n)
+        own = faded_sums(by_item, night[row], capped[:, row] * share, self.fades[:, :1], np.ones(len(self.fades), np.int64), n)
+        self.own = {h: own[at, 0] for at, h in enumerate(HORIZONS)}
         self.n_items = np.bincount(self.item_pair, minlength=self.n)
         self.n_searches = np.maximum(self.n_events - total(self.item_pair, self.item_events, self.n), 0)
 
@@ -173,17 +216,17 @@ class Scores:
 
     def rows(self, population: Population, model_version: str, run_id: str) -> pa.Table:
         """Rows of the table `user_interest`, see `user_interest`."""
-        schema = TABLES["user_interest"].arrow_schema()
-        return pa.concat_tables([schema.empty_table(), *(self._rows(h, population, model_version, run_id) for h in HORIZONS)])
+        return with_lift(self.without_lift(model_version, run_id), population)
 
-    def _rows(self, horizon: str, population: Population, model_version: str, run_id: str) -> pa.Table:
+    def without_lift(self, model_version: str, run_id: str) -> pa.Table:
+        """The rows as far as they follow from the users alone: without lift, with what it is made of (`now`, `whole`) in its place."""
+        return pa.concat_tables([self._rows(h, model_version, run_id) for h in HORIZONS])
+
+    def _rows(self, horizon: str, model_version: str, run_id: str) -> pa.Table:
         kept, rank = self._ranked(horizon)
-        pi = _share_of_all(population, horizon, self.topics)[np.searchsorted(self.topics, self.topic[kept])]
         left, score = self.left(horizon)[kept], self.score[horizon][0]
         whole = total(self.user, score, len(self.users))[self.user[kept]] * left / NANO
         now, mass = score[kept] * left / NANO, self.mass[horizon][kept] * left / NANO
-        shrunk = LIFT_EVENTS * pi
-        lift = np.divide(now + shrunk, whole * pi + shrunk, out=np.ones(len(kept)), where=pi > 0)
         seen = self.last[kept] >= 0
         tonight = int(np.datetime64(self.ds).astype(np.int64))
         first, last = (np.where(seen, x[kept], tonight).astype("datetime64[D]") for x in (self.first, self.last))
@@ -196,7 +239,6 @@ class Scores:
             "horizon": pa.repeat(pa.scalar(horizon), len(kept)),
             "score": np.round(now, 6),
             "share": np.round(self.shares(horizon)[0][kept], 6),
-            "lift": np.round(lift, 6),
             "rank": rank.astype(np.int16),
             "confidence": np.round(mass / (mass + CONFIDENCE_EVENTS), 6),
             "n_events": self.n_events[kept],
@@ -207,30 +249,26 @@ class Scores:
             "evidence": self._evidence(horizon, kept, np.round(now, 6), left),
             "model_version": pa.repeat(pa.scalar(model_version), len(kept)),
             "run_id": pa.repeat(pa.scalar(run_id), len(kept)),
+            "now": now,
+            "whole": whole,
         }
-        return pa.table(columns, schema=TABLES["user_interest"].arrow_schema())
+        return pa.table(columns)
 
     def _ranked(self, horizon: str) -> tuple[Ints, Ints]:
         """(pairs that are rows, their ranks): those held, by user, by score, ties to the lower topic, MAX_TOPICS at most."""
         kept = np.flatnonzero(self.held(horizon))
         kept = kept[np.lexsort((self.topic[kept], -self.score[horizon][0][kept], self.user[kept]))]
-        rank = _place(self.user[kept]) + 1
+        rank = places(self.user[kept]) + 1
         return kept[rank <= MAX_TOPICS], rank[rank <= MAX_TOPICS]
 
-    def _evidence(self, horizon: str, kept: Ints, score: Floats, left: Floats) -> list[str]:
+    def _evidence(self, horizon: str, kept: Ints, score: Floats, left: Floats) -> pa.Array:
         """JSON of the items of largest own weight (ties to the lower id), of what was declared, and of the rest: they sum to the score."""
+        from recsys_core.profiles.kernels import heaviest
+
         own = self.own[horizon]
-        order = np.lexsort((self.item, -own, self.item_pair))
-        order = order[_place(self.item_pair[order]) < EVIDENCE_ITEMS]
-        low, high = (np.searchsorted(self.item_pair[order], kept, side) for side in ("left", "right"))
-        ids, events = self.items.take(pa.array(self.item[order])).to_pylist(), self.item_events[order].tolist()
-        weight, found = own[order].tolist(), []
-        declared = np.round(self.prior[kept] * left / NANO, 6) if horizon == PRIOR_HORIZON else np.zeros(len(kept))
-        for a, b, whole, fade, said in zip(low, high, score.tolist(), left.tolist(), declared.tolist(), strict=True):
-            items = [{"item_id": ids[i], "n_events": events[i], "weight": round(weight[i] * fade / NANO, 6)} for i in range(a, b)]
-            rest = round(whole - said - sum(i["weight"] for i in items), 6) + 0.0
-            found.append(canonical_json(({"declared": said} if said else {}) | {"items": items, "rest": rest}))
-        return found
+        of, place = heaviest(self.item_pair, own, kept, EVIDENCE_ITEMS)
+        said = np.round(self.prior[kept] * left / NANO, 6) if horizon == PRIOR_HORIZON else np.zeros(len(kept))
+        return evidence(score, said, of, self.items, self.item[place], self.item_events[place], own[place] * left[of] / NANO)
 
 
 def user_interest(
@@ -242,10 +280,12 @@ def user_interest(
     run_id: str,
     weights: Weights = DEFAULT_WEIGHTS,
     stances: Stances = NOBODY,
+    topics: pa.Table | None = None,
 ) -> pa.Table:
     """Rows of the table `user_interest` for ds: at most MAX_TOPICS topics per user and horizon.
 
-    `items` are rows of user_item_day joined with item_topic (topic_id, weight) by night and item; nights as `clock.clock` counts them.
+    `items` are rows of user_item_day and `topics` of item_topic, or `items` are joined with them (topic_id, weight) by night and item;
+    nights as `clock.clock` counts them.
 
     score       as of the user's last night with events, see `Scores`, times 2^(−nights since / half-life in days): while a user is away,
                 all fades alike, and no rank and no share moves
@@ -257,19 +297,23 @@ def user_interest(
     An interest needs SUPPORT items, or searches without an item in their place, within the user's nights, or to be declared. Muted topics
     are gone before any share is made.
     """
-    scores = Scores(sessions, user_topic_day, items, ds, weights, stances)
+    scores = Scores(sessions, user_topic_day, items, ds, weights, stances, topics)
     return scores.rows(scores.population(), model_version, run_id)
 
 
-def _fading(parts: Floats, gone: tuple[Ints, Ints], half_life: HalfLife, decays: list[float]) -> Floats:
-    """Σ over parts, given by decay, of part · what is left of it."""
-    return sum((part * faded(*gone, half_life, decay) for part, decay in zip(parts, decays, strict=True)), np.zeros(parts.shape[1]))
-
-
-def _place(groups: Ints) -> Ints:
-    """The place of each row within its group; rows of a group stand together."""
-    starts = np.flatnonzero(np.concatenate([[True], groups[1:] != groups[:-1]])) if len(groups) else np.zeros(0, np.int64)
-    return np.arange(len(groups)) - np.repeat(starts, np.diff(np.append(starts, len(groups))))
+def with_lift(rows: pa.Table, population: Population) -> pa.Table:
+    """Rows of user_interest of what `Scores.without_lift` gives, now that the population is known."""
+    topics, horizon = rows["topic_id"].to_numpy(), rows["horizon"]
+    lift = np.ones(rows.num_rows)
+    for name in HORIZONS:
+        of = np.flatnonzero(pc.equal(horizon, name).to_numpy())
+        there = np.sort(pc.unique(rows["topic_id"]).to_numpy())
+        pi = _share_of_all(population, name, there)[np.searchsorted(there, topics[of])]
+        shrunk, now, whole = LIFT_EVENTS * pi, rows["now"].to_numpy()[of], rows["whole"].to_numpy()[of]
+        lift[of] = np.divide(now + shrunk, whole * pi + shrunk, out=np.ones(len(of)), where=pi > 0)
+    table = TABLES["user_interest"]
+    found = with_columns(rows.drop_columns(["now", "whole"]), {"lift": np.round(lift, 6)})
+    return found.select(table.names).cast(table.arrow_schema())
 
 
 def _share_of_all(population: Population, horizon: str, topics: Ints) -> Floats:

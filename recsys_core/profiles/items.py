@@ -1,8 +1,10 @@
-"""What a user did with an item on a night, as one weight: by type, dwell and a cap; and the vectors that follow from it."""
+"""What a user did on a night in the words of profiles: event types summed by their weights, by dwell and a cap; and the items' topics.
+
+Facts are condensed night by night as they are read, so that ninety nights are a few dozen bytes a row.
+"""
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,11 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_core.events import DEFAULT_WEIGHTS, Weights
-from recsys_core.profiles.clock import HORIZONS, NANO, Floats, clock, codes, distinct, faded, total
+from recsys_core.profiles.clock import Floats, Ints, codes, distinct, encoded, with_columns
 from recsys_core.user_texts import ACTS
 
 # A view of so many seconds counts once, one of three times as many 1.5 times, and none twice.
 DWELL_S = 30.0
+_OPINIONS = ("rating", "review", "like", "favorite", "share")
+_OBJECTIONS = ("dislike", "hide", "return", "low_rated", "panned")
+# Objections that count under the type of their event, too.
+_BESIDE = ("low_rated", "panned")
 
 
 def weighted(rows: pa.Table, base: Mapping[str, float], prefix: str, suffix: str = "") -> Floats:
@@ -44,48 +50,71 @@ def item_parts(rows: pa.Table, weights: Weights = DEFAULT_WEIGHTS) -> tuple[Floa
     return linear, capped * np.where(size > weights.cap, weights.cap / np.maximum(size, 1e-9), 1.0)
 
 
-def item_weights(
-    user_item_day: pa.Table, sessions: pa.Table, ds: dt.date, weights: Weights = DEFAULT_WEIGHTS, horizon: str = "90d"
-) -> pa.Table:
-    """Weight of each user and item as of the user's last night, and their strongest act with it, positive weights only.
+def memberships(items: pa.Table, topics: pa.Table | None) -> tuple[Ints, Ints, Floats]:
+    """(row of `items`, topic, weight) of each topic that a row's item has on the row's night, in the order of the rows.
 
-    Columns: user_key, item_id, weight, act; nights as `clock.clock` counts them. While a user is away nothing of it changes.
+    Both have ds and item_id, `topics` topic_id and weight besides; without `topics` the rows of `items` bear their topic themselves.
     """
-    users, items = distinct(user_item_day["user_key"]), distinct(user_item_day["item_id"])
-    time, user = clock(users, sessions, ds), codes(user_item_day["user_key"], users)
-    night = time.night_of(user, user_item_day["ds"])
-    rows, user, night = user_item_day.filter(pa.array(night >= 0)), user[night >= 0], night[night >= 0]
-    pair, of = np.unique(user * max(len(items), 1) + codes(rows["item_id"], items), return_inverse=True)
-    _, capped = item_parts(rows, weights)
-    fades = [faded(time.age[night], time.after[night], HORIZONS[horizon], decay) for decay in weights.by_decay()]
-    weight = total(of, NANO * sum((c * f for c, f in zip(capped, fades, strict=True)), np.zeros(len(of))), len(pair))
-    act = np.full(len(pair), len(ACTS))
-    for place, name in enumerate(ACTS):
-        np.minimum.at(act, of, np.where(rows[f"n_{name}"].to_numpy() > 0, place, len(ACTS)))
-    kept = weight > 0
-    pair, act = pair[kept], act[kept]
-    columns = {
-        "user_key": users.take(pa.array(pair // max(len(items), 1))),
-        "item_id": items.take(pa.array(pair % max(len(items), 1))),
-        "weight": weight[kept] / NANO,
-        "act": pa.array(ACTS, pa.string()).take(pa.array(act, mask=act == len(ACTS))),
-    }
-    return pa.table(columns)
+    if topics is None:
+        return np.arange(items.num_rows), items["topic_id"].to_numpy(), items["weight"].to_numpy()
+    topics = encoded(topics, "item_id")
+    names, days = distinct(topics["item_id"]), (t["ds"].to_numpy().astype("datetime64[D]").astype(np.int64) for t in (items, topics))
+    day, of_day = days
+    first, n_days = min(of_day, default=0), int(np.ptp(of_day)) + 1 if len(of_day) else 1
+    key = codes(topics["item_id"], names) * n_days + of_day - first
+    order = np.argsort(key, kind="stable")
+    place = codes(items["item_id"], names)
+    known = (place >= 0) & (day >= first) & (day < first + n_days)
+    wanted = np.where(known, place * n_days + day - first, -1)
+    bounds = np.searchsorted(key[order], np.arange(len(names) * n_days + 1))
+    low, high = (np.where(known, bounds[np.where(known, wanted + more, 0)], 0) for more in (0, 1))
+    n = high - low
+    row = np.repeat(np.arange(len(n)), n)
+    at = order[np.arange(len(row)) - np.repeat(np.cumsum(n) - n, n) + np.repeat(low, n)]
+    return row, topics["topic_id"].to_numpy()[at], topics["weight"].to_numpy()[at]
 
 
-def pooled_vectors(weights: pa.Table, item_ids: list[str], vectors: np.ndarray) -> dict[str, np.ndarray]:
-    """user_key → unit vector (float32, rounded to 6 decimals): Σ weight · item vector, over items that have one.
+def condensed_days(user_topic_day: pa.Table, weights: Weights = DEFAULT_WEIGHTS) -> pa.Table:
+    """Rows of user_topic_day as ds, user_key, topic_id, mass_micro, n_events and
 
-    `weights` has user_key, item_id, weight; `vectors` has one row per entry of `item_ids`.
+    part_0 …     by decay, Σ_type weight · mass in billionths
+    net, stated  opinions in favour less those against, and both together, in millionths
+
+    Rows that are so already stay as they are.
     """
-    from scipy.sparse import csr_matrix
+    if "net" in user_topic_day.column_names:
+        return user_topic_day
+    rows = user_topic_day
+    opinions, objections, beside = (
+        weighted(rows, dict.fromkeys(names, 1.0), "mass", "_micro") for names in (_OPINIONS, _OBJECTIONS, _BESIDE)
+    )
+    columns = {f"part_{d}": weighted(rows, base, "mass", "_micro") * 1000 for d, base in enumerate(weights.by_decay().values())}
+    # A low rating counts under its own type and as low_rated: it is an objection once, and no opinion in favour. So is a review as far
+    # as it is panned.
+    columns |= {"net": opinions - objections - beside, "stated": opinions + objections - beside}
+    return with_columns(encoded(rows.select(["ds", "user_key", "topic_id", "mass_micro", "n_events"]), "user_key"), columns)
 
-    rows = weights.select(["user_key", "item_id", "weight"]).sort_by([("user_key", "ascending"), ("item_id", "ascending")]).to_pydict()
-    row_of, column_of = {u: i for i, u in enumerate(dict.fromkeys(rows["user_key"]))}, {item: i for i, item in enumerate(item_ids)}
-    kept = [(row_of[u], column_of[i], w) for u, i, w in zip(*rows.values(), strict=True) if i in column_of]
-    if not kept:
-        return {}
-    users, columns, values = zip(*kept, strict=True)
-    sums = np.asarray(csr_matrix((values, (users, columns)), (len(row_of), len(item_ids))) @ vectors.astype(np.float64))
-    norms = np.linalg.norm(sums, axis=1)
-    return {u: np.round(sums[i] / norms[i], 6).astype(np.float32) for u, i in row_of.items() if norms[i] > 1e-9}
+
+def condensed_items(user_item_day: pa.Table, weights: Weights = DEFAULT_WEIGHTS) -> pa.Table:
+    """Rows of user_item_day as ds, user_key, item_id, n_events and
+
+    capped_0 …   by decay, see `item_parts`
+    more_0 …     capped less linear
+    act          the place of the strongest act in ACTS, their number for none
+
+    Rows that are so already stay as they are.
+    """
+    if "act" in user_item_day.column_names:
+        return user_item_day
+    linear, capped = item_parts(user_item_day, weights)
+    act = np.full(user_item_day.num_rows, len(ACTS), np.int8)
+    for place, name in reversed([*enumerate(ACTS)]):
+        act[user_item_day[f"n_{name}"].to_numpy() > 0] = place
+    columns = {f"capped_{d}": part for d, part in enumerate(capped)} | {f"more_{d}": part for d, part in enumerate(capped - linear)}
+    kept = encoded(user_item_day.select(["ds", "user_key", "item_id", "n_events"]), "user_key", "item_id")
+    return with_columns(kept, columns | {"act": act})
+
+
+def by_decay(rows: pa.Table, name: str) -> Floats:
+    """(decays, rows) of the columns `<name>_0`, `<name>_1`, …"""
+    return np.array([rows[f"{name}_{d}"].to_numpy() for d in range(sum(c.startswith(f"{name}_") for c in rows.column_names))])

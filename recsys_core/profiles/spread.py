@@ -1,99 +1,64 @@
-"""The same rows of more users than fit into one process: Spark brings whole users together, the arrays do the rest."""
+"""Ranges of users, each made by one task: Spark hands out the tasks, and no row goes through it."""
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Callable, Collection, Iterator
+import json
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
-from recsys_core import contexts
-from recsys_core.declared import NOBODY, Stances
-from recsys_core.events import DEFAULT_WEIGHTS, Weights
-from recsys_core.profiles import items
-from recsys_core.profiles.interests import Scores
-from recsys_core.tables import TABLES
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
-# Rows of users that are taken at once, with the users that they end in.
-BLOCK_ROWS = 500_000
-_PART = "_part"
+# Users from a key to below another one; None is no bound.
+Users = tuple[str | None, str | None]
+ALL: Users = (None, None)
+_DIGITS = 4
 
 
-def whole_users(
-    batches: Iterator[pa.RecordBatch], function: Callable[[pa.Table], pa.Table], rows: int = BLOCK_ROWS
-) -> Iterator[pa.RecordBatch]:
-    """`function` of about `rows` rows at a time, never of a part of a user; the batches are sorted by user_key."""
-    held: list[pa.RecordBatch] = []
-    n = 0
+def ranges(n: int) -> list[Users]:
+    """Users in n ranges (up to 65,536) that hold about as many each, since user keys are hashes in hex.
+
+    >>> ranges(4)
+    [(None, '4000'), ('4000', '8000'), ('8000', 'c000'), ('c000', None)]
+    """
+    return [*pairwise([None, *(f"{i * 16**_DIGITS // n:0{_DIGITS}x}" for i in range(1, n)), None])]
+
+
+def within(rows: pa.Table, users: Users) -> pa.Table:
+    """The rows of some users; of a dictionary of user_key the values are compared, and a chunk that is sorted by it is sliced."""
+    if users == ALL or not rows.num_rows:
+        return rows
+    if not pa.types.is_dictionary(rows.schema.field("user_key").type):
+        return rows.filter(pa.array(_between(pc.cast(rows["user_key"], pa.string()), users)))
+    batches = rows.unify_dictionaries().to_batches()
+    theirs, found = _between(batches[0].column("user_key").dictionary, users), []
     for batch in batches:
-        held.append(batch)
-        n += batch.num_rows
-        if n >= rows:
-            block = pa.Table.from_batches(held)
-            cut = block["user_key"].index(block["user_key"][-1]).as_py()
-            if cut:
-                yield from function(block.slice(0, cut)).to_batches()
-            held = block.slice(cut).combine_chunks().to_batches()
-            n = block.num_rows - cut
-    if n:
-        yield from function(pa.Table.from_batches(held)).to_batches()
+        kept = theirs[batch.column("user_key").indices.to_numpy()]
+        there = np.flatnonzero(kept)
+        slices = len(there) == 0 or there[-1] - there[0] + 1 == len(there)
+        found.append(batch.slice(there[0] if len(there) else 0, len(there)) if slices else batch.filter(pa.array(kept)))
+    return pa.Table.from_batches(found).combine_chunks()
 
 
-def by_users(rows: DataFrame, function: Callable[[pa.Table], pa.Table], schema: str) -> DataFrame:
-    """`function` of the rows, whole users at a time."""
-    gathered = rows.repartition("user_key").sortWithinPartitions("user_key")
-    return gathered.mapInArrow(lambda batches: whole_users(batches, function), schema)
+def _between(keys: pa.Array | pa.ChunkedArray, users: Users) -> Any:
+    low, high = users
+    above = pc.greater_equal(keys, low or "")
+    return (pc.and_(above, pc.less(keys, high)) if high is not None else above).to_numpy(zero_copy_only=False)
 
 
-def together(**parts: DataFrame) -> DataFrame:
-    """Rows of several frames in one; `apart` tells them apart again."""
-    frames = [rows.withColumn(_PART, F.lit(name)) for name, rows in parts.items()]
-    whole = frames[0]
-    for more in frames[1:]:
-        whole = whole.unionByName(more, allowMissingColumns=True)
-    return whole
+def in_tasks(spark: SparkSession, task: Callable[[int, Users], Any], n: int) -> list[Any]:
+    """What `task` (number, users) returns for each of n ranges of users, JSON-able; one task of Spark each."""
+    of = ranges(n)
 
+    def done(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            found = [json.dumps([number, task(number, of[number])]) for number in batch.column(0).to_pylist()]
+            yield pa.RecordBatch.from_arrays([pa.array(found, pa.string())], ["found"])
 
-def apart(rows: pa.Table, name: str) -> pa.Table:
-    """The rows that came from one of the frames of `together`."""
-    return rows.filter(pc.equal(rows[_PART], name))
-
-
-def user_interest(
-    lines: DataFrame, ds: dt.date, model_version: str, run_id: str, weights: Weights = DEFAULT_WEIGHTS, stances: Stances = NOBODY
-) -> DataFrame:
-    """`interests.user_interest` of lines = together(sessions=…, days=…, items=…, declared=…), which are gone through twice."""
-
-    def scores(block: pa.Table) -> Scores:
-        prior = apart(block, "declared").select(["user_key", "topic_id", "weight"])
-        sessions, days, met = (apart(block, name) for name in ("sessions", "days", "items"))
-        return Scores(sessions, days, met, ds, weights, Stances(prior, stances.muted))
-
-    def population(block: pa.Table) -> pa.Table:
-        found = scores(block).population()
-        return pa.table(
-            [[t for t, _ in found], [h for _, h in found], [*found.values()]],
-            schema=pa.schema([("topic_id", pa.int64()), ("horizon", pa.string()), ("score", pa.int64())]),
-        )
-
-    sums = by_users(lines, population, "topic_id bigint, horizon string, score bigint").groupBy("topic_id", "horizon").agg(F.sum("score"))
-    whole = {(r[0], r[1]): r[2] for r in sums.collect()}
-    return by_users(lines, lambda block: scores(block).rows(whole, model_version, run_id), TABLES["user_interest"].spark_schema())
-
-
-def user_context_interest(met: DataFrame, ds: dt.date, model_version: str, hidden: Collection[int], stances: Stances) -> DataFrame:
-    """`contexts.user_context_interest` of rows of user_item_context_day joined with item_topic."""
-    schema = TABLES["user_context_interest"].spark_schema()
-    return by_users(met, lambda block: contexts.user_context_interest(block, ds, model_version, hidden, stances), schema)
-
-
-def item_weights(lines: DataFrame, ds: dt.date, weights: Weights = DEFAULT_WEIGHTS) -> DataFrame:
-    """`items.item_weights` of lines = together(sessions=…, items=…)."""
-
-    def weighed(block: pa.Table) -> pa.Table:
-        return items.item_weights(apart(block, "items"), apart(block, "sessions"), ds, weights)
-
-    return by_users(lines, weighed, "user_key string, item_id string, weight double, act string")
+    rows = spark.range(0, n, 1, n).mapInArrow(done, "found string").collect()
+    return [value for _, value in sorted(json.loads(r[0]) for r in rows)]

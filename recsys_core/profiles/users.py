@@ -11,12 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys_core.generate import Prompt, TextGenerator, answers
+from recsys_core.generate import Prompt, Templates, TextGenerator, answers
 from recsys_core.lake import Lake
-from recsys_core.profiles.clock import WINDOW
+from recsys_core.profiles.clock import WINDOW, codes, distinct, nights_back
 
 # From so many events on a user is served by everything there is.
 FULL_EVENTS = 10
+_NEVER = np.iinfo(np.int32).max
 Labels = Mapping[int, tuple[str, str]]
 Interests = Mapping[str, Mapping[int, float]]
 
@@ -119,6 +120,8 @@ def write_summaries(
     say: Callable[[str], None],
 ) -> None:
     """Put a generator's sentences in place of the template's in rows of `user_profile`; users without a topic keep the template's."""
+    if generator.name == Templates.name:
+        return
     told = [row for row in rows if shares.get(row["user_key"])]
     prompts = [p for row in told for p in summary_prompts(shares[row["user_key"]], labels, row["n_events_30d"])]
     written = iter(answers(generator, prompts, cache, say))
@@ -154,22 +157,26 @@ def user_profile(
     tonight's `user_interest`. A user is new by the first night known: of a session, or of an interest, which goes back a year. Topics in
     `sensitive` are counted, but never named.
     """
-    alike = sessions.group_by(["user_key", "ds"]).aggregate([("n_events", "sum")]).to_pydict()
-    nights: dict[str, dict[dt.date, int]] = {}
-    for user, night, n in zip(*(alike[c] for c in ("user_key", "ds", "n_events_sum")), strict=True):
-        nights.setdefault(user, {})[night] = n
     since = interests.group_by("user_key").aggregate([("first_seen_ds", "min")]).to_pydict()
     first_seen = dict(zip(since["user_key"], since["first_seen_ds_min"], strict=True))
     long, shown, recent = shares_of(interests, "90d"), shares_of(interests, "90d", sensitive), shares_of(interests, "7d")
-    present = {user for user, of_user in nights.items() if (ds - max(of_user)).days < WINDOW}
+    users = distinct(sessions["user_key"], pa.array(sorted(declared), pa.string()))
+    user_of, back = codes(sessions["user_key"], users), nights_back(sessions["ds"], ds)
+    least, most = np.full(len(users), _NEVER), np.full(len(users), -1)
+    np.minimum.at(least, user_of, back)
+    np.maximum.at(most, user_of, back)
+    n = sessions["n_events"].to_numpy()
+    within, lately = (np.bincount(user_of, n * w, len(users)).astype(int) for w in (back - least[user_of] < WINDOW, back < 30))
+    known = zip(users.to_pylist(), least.tolist(), most.tolist(), within.tolist(), lately.tolist(), strict=True)
     rows: list[dict[str, Any]] = []
-    for user in sorted(present | {*declared}):
-        of_user, held, told = nights.get(user, {}), long.get(user, {}), shown.get(user, {})
-        last = max(of_user, default=None)
-        n_events = sum(n for d, n in of_user.items() if last and (last - d).days < WINDOW and user in present)
-        n30 = sum(n for d, n in of_user.items() if (ds - d).days < 30)
+    for user, idle, oldest, n_within, n30 in known:
+        present, seen = idle < WINDOW, oldest >= 0
+        if not present and user not in declared:
+            continue
+        held, told = long.get(user, {}), shown.get(user, {})
+        last, n_events = ds - dt.timedelta(days=idle) if seen else None, n_within if present else 0
         # A topic that was only declared has tonight as its first night.
-        first = min([*of_user, *([first_seen[user]] if user in first_seen and of_user else [])], default=None)
+        first = min(ds - dt.timedelta(days=oldest), first_seen.get(user, ds)) if seen else None
         moved = drift(recent.get(user, {}), held)
         english, chinese = summary(told, labels, n30)
         rows.append(

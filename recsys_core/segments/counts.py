@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
+import numpy as np
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from recsys_core.grouping import MICRO, flags
 from recsys_core.segments.rules import Did
 from recsys_core.texts import folded, term_pattern
+from recsys_core.totals import totals
 
-MICRO = 1_000_000
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -69,80 +73,89 @@ def matching_items(
     return pa.table([pa.array(c, t) for c, t in zip(columns, types, strict=True)], names=names)
 
 
+def columns(conditions: Sequence[Did]) -> dict[str, list[str]]:
+    """By table of facts, its columns that `counted` takes for the conditions; tables that none of them asks about are left out."""
+    topical = {f"mass_{t}_micro" for c in conditions if c.topic for t in c.event_types}
+    acts = {f"n_{t}" for c in conditions if not c.topic for t in c.event_types if t != "search"}
+    found = {
+        "user_topic_day": ["ds", "user_key", "topic_id", *sorted(topical)] if topical else [],
+        "user_item_day": ["ds", "user_key", "item_id", *sorted(acts)] if acts else [],
+        "user_text": ["ds", "user_key", "kind", "text", "n_events"] if any(_searched(c) for c in conditions) else [],
+    }
+    return {table: names for table, names in found.items() if names}
+
+
 def counted(
     conditions: Sequence[Did],
     ds: dt.date,
-    topic_days: DataFrame | None,
-    item_days: DataFrame,
-    searches: DataFrame,
-    items: DataFrame,
+    facts: Mapping[str, Iterable[pa.Table]],
+    items: pa.Table,
     tree: TopicTree,
-    muted: DataFrame,
-) -> DataFrame:
+    muted: Collection[tuple[str, int]] = (),
+) -> pa.Table:
     """(user_key, c0, c1, …): how many events of each condition a user has, in millionths; users who meet none of them are left out.
 
-    topic_days  user_topic_day, None without a topic model: a condition on a topic counts Σ p(topic | event), as interests do
-    item_days   user_item_day; items: see `matching_items`
-    searches    user_text: a search is about a term when its words are, whatever item it led to
-    muted       (user_key, topic_id): what a user does not want to see counts for no condition on the topic, nor on its items
+    facts  by table, rows with the `columns` of it, in tables of which one at a time is held: a night each
+           user_topic_day  none without a topic model: a condition on a topic counts Σ p(topic | event), as interests do
+           user_item_day   whose items are about a condition as `items` say, see `matching_items`
+           user_text       a search is about a term when its words are, whatever item it led to
+    muted  (user_key, topic_id): what a user does not want to see counts for no condition on the topic, nor on its items
     """
-    places = range(len(conditions))
+    names = [f"c{i}" for i in range(len(conditions))]
+    patterns = {i: term_pattern(c.term) if c.term else None for i, c in enumerate(conditions) if _searched(c)}
 
-    def late(c: Did) -> Column:
-        return F.col("ds") > F.lit(ds - dt.timedelta(days=c.nights))
+    def summed(rows: pa.Table, kinds: Iterable[str], column: str) -> Ints:
+        return sum((rows[column.format(kind)].to_numpy() for kind in kinds), np.zeros(rows.num_rows, np.int64))
 
-    def summed(frame: DataFrame, amounts: Mapping[int, Column]) -> DataFrame:
-        zero = F.lit(0).cast("bigint")
-        return frame.groupBy("user_key").agg(*(F.sum(amounts.get(i, zero)).cast("bigint").alias(f"c{i}") for i in places))
+    def by_topic(rows: pa.Table) -> dict[int, Ints]:
+        asked = {i: (c, pa.array(tree.below(c.topic), pa.int64())) for i, c in enumerate(conditions) if c.topic}
+        return {i: summed(rows, c.event_types, "mass_{}_micro") * flags(pc.is_in(rows["topic_id"], t)) for i, (c, t) in asked.items()}
 
-    of_topic: dict[int, Column] = {}
-    of_item: dict[int, Column] = {}
-    of_search: dict[int, Column] = {}
-    for i, c in enumerate(conditions):
-        if c.topic:
-            mass = sum((F.col(f"mass_{t}_micro") for t in c.event_types), F.lit(0))
-            of_topic[i] = F.when(late(c) & F.col("topic_id").isin(tree.below(c.topic)), mass).otherwise(0)
-            continue
-        events = sum((F.col(f"n_{t}") * MICRO for t in c.event_types if t != "search"), F.lit(0))
-        of_item[i] = F.when(late(c) & (F.coalesce(F.col(f"f{i}"), F.lit(False)) if c.by_item else F.lit(True)), events).otherwise(0)
-        if "search" in c.event_types and not (c.category or c.brand):
-            of_search[i] = F.when(late(c) & F.col(f"f{i}"), F.col("n_events") * MICRO).otherwise(0)
-    parts = []
-    if of_topic and topic_days is not None:
-        parts.append(summed(topic_days.join(F.broadcast(muted), ["user_key", "topic_id"], "left_anti"), of_topic))
-    if of_item:
-        known = item_days.join(F.broadcast(items), "item_id", "left")
-        parts.append(summed(known.join(F.broadcast(muted), ["user_key", "topic_id"], "left_anti"), of_item))
-    if of_search:
-        fields = ", ".join(f"f{i} boolean" for i in places)
-        about = searches.where("kind = 'search'").select("ds", "user_key", "n_events", "text")
-        parts.append(
-            summed(
-                about.mapInArrow(_asked([c.term for c in conditions]), f"ds date, user_key string, n_events bigint, {fields}"), of_search
-            )
-        )
-    if not parts:
-        return item_days.sparkSession.createDataFrame([], ", ".join(["user_key string", *(f"c{i} bigint" for i in places)]))
-    together = parts[0]
-    for part in parts[1:]:
-        together = together.unionByName(part)
-    found = together.groupBy("user_key").agg(*(F.sum(f"c{i}").alias(f"c{i}") for i in places))
-    return found.where(" OR ".join(f"c{i} >= {c.at_least * MICRO}" for i, c in enumerate(conditions)))
+    def by_item(rows: pa.Table) -> dict[int, Ints]:
+        found = {}
+        for i, c in enumerate(conditions):
+            if kinds := [t for t in c.event_types if t != "search" and not c.topic]:
+                found[i] = summed(rows, kinds, "n_{}") * MICRO * (flags(rows[f"f{i}"]) if c.by_item else 1)
+        return found
+
+    def by_words(rows: pa.Table) -> dict[int, Ints]:
+        asked, n = rows["text"].combine_chunks().dictionary_encode(), rows["n_events"].to_numpy() * MICRO
+        said, at = [folded(t) for t in asked.dictionary.to_pylist()], asked.indices.to_numpy()
+        return {i: n * np.array([p is None or bool(p.search(t)) for t in said], bool)[at] for i, p in patterns.items()}
+
+    def of_night(table: str, rows: pa.Table) -> pa.Table:
+        """What a night's rows count for, by user."""
+        if table == "user_item_day":
+            about = items.drop("item_id").take(pc.index_in(rows["item_id"].cast(pa.string()), items["item_id"]))
+            rows = pa.table({**{name: rows[name] for name in rows.column_names}, **{name: about[name] for name in about.column_names}})
+        rows = rows.filter(pc.equal(rows["kind"], "search")) if table == "user_text" else _unmuted(rows, muted)
+        age = (np.datetime64(ds) - rows["ds"].to_numpy()).astype("timedelta64[D]").astype(np.int64)
+        makers = {"user_topic_day": by_topic, "user_item_day": by_item, "user_text": by_words}
+        counts = {i: np.where(age < conditions[i].nights, n, 0) for i, n in makers[table](rows).items()}
+        none = np.zeros(rows.num_rows, np.int64)
+        kept = sum(counts.values(), none) > 0
+        columns = {name: counts.get(i, none)[kept] for i, name in enumerate(names)}
+        return pa.table({"user_key": rows["user_key"].cast(pa.string()).filter(pa.array(kept)), **columns})
+
+    nobody = pa.table({"user_key": pa.array([], pa.string()), **{name: pa.array([], pa.int64()) for name in names}})
+    nights = (of_night(table, rows) for table, given in facts.items() for rows in given)
+    found = totals(chain([nobody], nights), ["user_key"], dict.fromkeys(names, "sum"))
+    enough = [flags(pc.greater_equal(found[name], c.at_least * MICRO)) for name, c in zip(names, conditions, strict=True)]
+    return found.filter(pa.array(np.logical_or.reduce(enough)))
 
 
-def _asked(terms: Sequence[tuple[str, ...]]) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The function over Arrow batches of (ds, user_key, n_events, text) that says which terms a text is about; no term = any text."""
-    patterns = [term_pattern(t) if t else None for t in terms]
+def _searched(c: Did) -> bool:
+    """Whether searches count, judged by their words."""
+    return "search" in c.event_types and not (c.topic or c.category or c.brand)
 
-    def told(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            distinct = batch.column(3).dictionary_encode()
-            said = [folded(t) for t in distinct.dictionary.to_pylist()]
-            flags = [pa.array([p is None or bool(p.search(t)) for t in said], pa.bool_()).take(distinct.indices) for p in patterns]
-            names = ["ds", "user_key", "n_events", *(f"f{i}" for i in range(len(patterns)))]
-            yield pa.RecordBatch.from_arrays([*batch.columns[:3], *flags], names=names)
 
-    return told
+def _unmuted(rows: pa.Table, muted: Collection[tuple[str, int]]) -> pa.Table:
+    """The rows without those of topics that their users do not want to see."""
+    theirs = np.flatnonzero(flags(pc.is_in(rows["user_key"].cast(pa.string()), pa.array(sorted({u for u, _ in muted}), pa.string()))))
+    kept = np.ones(rows.num_rows, bool)
+    pairs = zip(*(rows[c].take(pa.array(theirs)).to_pylist() for c in ("user_key", "topic_id")), strict=True)
+    kept[theirs] = [pair not in muted for pair in pairs]
+    return rows.filter(pa.array(kept)) if len(theirs) else rows
 
 
 def _upwards(category: str, parents: Mapping[str, str | None]) -> Iterator[str]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.past import facts
+
 if TYPE_CHECKING:
     from jobs.runner import Night
     from recsys_core.evaluation import Cut
@@ -32,8 +34,7 @@ def evaluate(
     from recsys_core import evaluation
     from recsys_core.tables import TABLES
 
-    shown = night.lake.read("user_topn", night.nights("user_topn"), _SHOWN)
-    rows, trials = _list_rows(night, shown, seed, popularity_nights)
+    rows, trials = _list_rows(night, seed, popularity_nights)
     held = [d for d in night.nights("user_interest") if d < night.ds]
     came = night.read("session", 1, ["user_key"])["user_key"]
     if held and night.topics is not None:
@@ -49,23 +50,29 @@ def evaluate(
     night.write("eval_metric", pa.Table.from_pylist(rows, schema=TABLES["eval_metric"].arrow_schema()))
     night.write("experiment_metric", pa.Table.from_pylist(trials, schema=TABLES["experiment_metric"].arrow_schema()))
     tonight = night.lake.read("user_item_day", [night.ds] if night.ds in night.nights("user_item_day") else [])
-    night.write("topn_outcome", evaluation.outcomes(shown, tonight, night.ds))
+    found = [evaluation.outcomes(_lists(night, d), tonight, night.ds) for d in night.nights("user_topn") if d < night.ds]
+    night.write("topn_outcome", pa.concat_tables([TABLES["topn_outcome"].arrow_schema().empty_table(), *found]))
 
 
-def _list_rows(night: Night, shown: pa.Table, seed: int, popularity_nights: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _lists(night: Night, ds: dt.date) -> pa.Table:
+    """The lists of one night; of a large shop those of all nights would not lie in memory together."""
+    return night.lake.read("user_topn", [ds], _SHOWN)
+
+
+def _list_rows(night: Night, seed: int, popularity_nights: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of eval_metric about earlier lists, and of experiment_metric about the experiments that they were part of."""
     from recsys_core import evaluation
     from recsys_core.evaluation import trial
     from recsys_core.lists import UNKNOWN_USER
     from recsys_core.recommenders import history
 
-    of_night = {d: shown.filter(pc.equal(shown["ds"], pa.scalar(d, pa.date32()))) for d in sorted(set(shown["ds"].to_pylist()))}
-    week_ago, last = night.ds - dt.timedelta(days=WEEK), max((d for d in of_night if d < night.ds), default=None)
+    made = [d for d in night.nights("user_topn") if (m := night.lake.manifest("user_topn", d)) and m.rows]
+    week_ago, last = night.ds - dt.timedelta(days=WEEK), max((d for d in made if d < night.ds), default=None)
     if last is None:
         return [], []
+    of_night = {d: _lists(night, d) for d in (week_ago, last, night.ds) if d in made}
     catalogue = night.read("item", columns=["item_id"])
-    facts = (night.lake.read("user_item_day", [d], history.COLUMNS) for d in night.nights("user_item_day"))
-    past = history.build(history.reduced(facts, night.event_types), pc.unique(catalogue["item_id"]).to_pylist(), night.ds)
+    past = history.build(facts(night), pc.unique(catalogue["item_id"]).to_pylist(), night.ds)
     where, weights = {"ds": night.ds}, night.event_types.base
     cut, dims = _cut(night, past, last, beyond_accuracy=True)
     rows = evaluation.list_metrics(cut, past, of_night[last], where, dims, popularity_nights, seed)

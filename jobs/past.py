@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pyarrow as pa
     from pyspark.sql import SparkSession
 
     from jobs.runner import Night
     from recsys_core.recommenders.history import History
+
+# Rows of earlier nights' facts that a process keeps from job to job and from night to night, about 50 bytes each.
+KEPT_ROWS = 8_000_000
+_kept: OrderedDict[tuple[object, ...], pa.Table] = OrderedDict()
 
 
 @dataclass(frozen=True)
@@ -37,14 +44,34 @@ def read(night: Night) -> Past:
 
     catalogue = night.read("item")
     texts = night.read("item_text", columns=["item_id", "text_hash"])
-    facts = (night.lake.read("user_item_day", [d], history.COLUMNS) for d in night.nights("user_item_day"))
-    past = history.build(history.reduced(facts, night.event_types), catalogue["item_id"].to_pylist(), night.ds)
+    past = history.build(facts(night), catalogue["item_id"].to_pylist(), night.ds)
     vectors = history.item_vectors(past, texts["item_id"], night.vectors(texts["text_hash"].to_pylist()))
     topics = night.read("item_topic", columns=["item_id", "topic_id", "weight", "rank"])
     sessions = night.read("session", columns=["user_key", "lang", "region"])
     languages, group = history.usual(sessions, "lang", past.users)
     known = replace(past.interactions, group=group, vectors=vectors)
     return Past(replace(past, interactions=known), languages, catalogue, sessions, topics)
+
+
+def facts(night: Night) -> pa.Table:
+    """What the nights of a job's user_item_day hold as of `history.reduced`; a night of equal contents is read once in a process."""
+    import pyarrow as pa
+
+    from recsys_core.recommenders import history
+
+    def of_nights() -> Iterator[pa.Table]:
+        for d in night.nights("user_item_day"):
+            made = night.lake.manifest("user_item_day", d)
+            key = (d, made.checksum if made else None, *sorted(night.event_types.base.items()))
+            if key not in _kept:
+                _kept[key] = history.reduce_night(night.lake.read("user_item_day", [d], history.COLUMNS), night.event_types)
+            _kept.move_to_end(key)
+            yield _kept[key]
+
+    found = pa.concat_tables(of_nights())
+    while len(_kept) > 1 and sum(rows.num_rows for rows in _kept.values()) > KEPT_ROWS:
+        _kept.popitem(last=False)
+    return found
 
 
 def cluster(night: Night) -> SparkSession | None:

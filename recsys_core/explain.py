@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Self
 
@@ -167,7 +167,7 @@ def reason_texts(
     titles: Sequence[str],
     nights: int,
     before: Ints | None = None,
-    proposals: Sequence[Proposal] = (),
+    proposals: Sequence[Proposal] | Mapping[int, Proposal] = (),
     compared: int = 28,
 ) -> tuple[pa.Array, pa.Array]:
     """Reasons of many slots in English and Chinese, each different one made once; codes, about and before as in `Reasons`."""

@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 
 from recsys_core import explain
 from recsys_core.events import type_weights
-from recsys_core.explain import Proposal, Reasons
+from recsys_core.explain import Reasons
 from recsys_core.lake import canonical_json, digest
 from recsys_core.ranking import cold, named
 from recsys_core.ranking.blender import Blend, segments
 from recsys_core.ranking.offer import Offer
-from recsys_core.ranking.personal import Lists
+from recsys_core.ranking.personal import Lists, Wish
 from recsys_core.ranking.policy import ListRules
 from recsys_core.ranking.shop import Shop
 from recsys_core.ranking.top_n import Slots, normalise
-from recsys_core.recommenders.base import Ints, Recommender
+from recsys_core.recommenders.base import Floats, Ints, Recommender
 from recsys_core.recommenders.history import codes
 from recsys_core.recommenders.popularity import Popularity
 from recsys_core.tables import TABLES
@@ -100,7 +100,6 @@ def make(shop: Shop, recipe: Recipe, sources: Mapping[str, Recommender], variant
     """
     active = np.unique(shop.history.user[shop.history.age < recipe.active_nights])
     popular = Popularity(window=recipe.popularity_nights).fit(shop.history)
-    proposals = shop.proposals()
     offer = shop.offer(recipe.rules)  # the same for all: variants change no rule of what may be shown
     parts: list[Part] = []
     for number, variant in enumerate(variants):
@@ -109,7 +108,7 @@ def make(shop: Shop, recipe: Recipe, sources: Mapping[str, Recommender], variant
     parts += _declared(shop, recipe, variants, arm[shop.history.n_users :], offer)
     parts += _for_unknown(shop, recipe, popular, variants[0].version, offer)
     compared = named.compared_nights(shop.history)
-    rows = [_rows(shop, part, proposals, compared) for part in parts]
+    rows = [_rows(shop, part, compared) for part in parts]
     made = pa.concat_tables(rows)
     return (
         made.append_column("run_id", pa.repeat(run_id, made.num_rows))
@@ -145,7 +144,12 @@ def _personal(
         return Part(shop.past.users.take(pa.array(slots.user)), labels[0], slots, of, reasons, recipe.popularity_nights, *labels[1:])
 
     explored = shop.exploration(popular.by_group[-1], rules.exploration_slots) if rules.exploration_slots else None
-    slots, why = lists.best(users, recipe.list_size, None, shop.order(rules), explored)
+    wishes = [Wish(recipe.list_size, None, shop.order(rules), explored)]
+    known_since = named.since(shop.catalogue, shop.past.items)
+    fresh = named.fresh(offer.eligible, known_since, shop.ds, rules.new_nights)
+    if rules.new_for_you and fresh.any():
+        wishes.append(Wish(rules.new_for_you, fresh))
+    (slots, why), *new = lists.wished(users, wishes)
     reasons = _reasons(shop, own, slots, lately)
     yield part("for_you", slots, reasons.but(why >= 0, "explore", why[why >= 0]), names)
 
@@ -154,13 +158,8 @@ def _personal(
         weights = variant.blend.shares("many")
         found = named.because_you_liked(leading, weights, history, shop.past.liked, users, offer.to, rules.because_you_liked)
         yield part("because_you_liked", *found, list(leading))
-    if rules.new_for_you:
-        since = named.since(shop.catalogue, shop.past.items)
-
-        def best(whom: Ints, among: NDArray[np.bool_]) -> Slots:
-            return lists.best(whom, rules.new_for_you, among)[0]
-
-        found = named.new_for_you(best, history, users, offer.eligible, since, shop.ds, rules.new_nights)
+    if new:
+        found = named.new_for_you(lambda *_: new[0][0], history, users, offer.eligible, known_since, shop.ds, rules.new_nights)
         yield part("new_for_you", *found, names)
 
 
@@ -211,20 +210,21 @@ def _for_unknown(shop: Shop, recipe: Recipe, popular: Popularity, version: str, 
         yield Part(pa.repeat(UNKNOWN_USER, n), lists, found, [source], why, window, pa.repeat(VARIANT, n), pa.repeat(version, n))
 
 
-def _rows(shop: Shop, part: Part, proposals: Sequence[Proposal], compared: int) -> pa.Table:
+def _rows(shop: Shop, part: Part, compared: int) -> pa.Table:
     slots, past, n = part.slots, shop.past, len(part.slots.item)
     titles = past.items.to_pylist()  # an item without a title goes by its id
     catalogue = shop.catalogue
     for code, title in zip(past.item_codes(catalogue["item_id"]).tolist(), catalogue["title"].to_pylist(), strict=True):
         titles[code] = title or titles[code]
     reasons = part.reasons
+    explored = reasons.code == explain.CODES.index("explore")
+    proposals = shop.proposals(reasons.about[explored])
     english, chinese = explain.reason_texts(
         reasons.code, reasons.about, titles, part.popularity_nights, reasons.before, proposals, compared
     )
     items = past.items.take(pa.array(slots.item))
     first = shop.first_topics
     at = pc.index_in(items, value_set=first["item_id"].combine_chunks())
-    explored = reasons.code == explain.CODES.index("explore")
     evidence = np.where(explored, -1, slots.evidence)
     rows = {
         "ds": pa.repeat(pa.scalar(shop.ds, pa.date32()), n),
@@ -248,7 +248,16 @@ def _rows(shop: Shop, part: Part, proposals: Sequence[Proposal], compared: int) 
 
 
 def _contributions(slots: Slots, sources: Sequence[str]) -> pa.Array:
-    """What each source adds to the score of each slot, as JSON; sources that add nothing are left out."""
-    return pa.array(
-        [canonical_json({name: v for name, v in zip(sources, row, strict=False) if v}) for row in slots.parts.tolist()], pa.string()
-    )
+    """What each source adds to the score of each slot, as canonical JSON; sources that add nothing are left out."""
+    names = sorted(range(slots.parts.shape[1]), key=lambda place: sources[place])
+    nothing = pa.repeat("", len(slots.parts))
+    told = pc.binary_join_element_wise(nothing, *(_members(sources[place], slots.parts[:, place]) for place in names), "")
+    return pc.binary_join_element_wise("{", pc.utf8_slice_codeunits(told, 1), "}", "")  # without the first comma
+
+
+def _members(name: str, values: Floats) -> pa.Array:
+    """`,"name":value` of each value, nothing for 0; each different number is written once."""
+    different, place = np.unique(values, return_inverse=True)
+    begin = f",{canonical_json(name)}:"
+    texts = pa.array([f"{begin}{v!r}" if v else "" for v in different.tolist()], pa.string())
+    return texts.take(pa.array(place))

@@ -133,7 +133,7 @@ def test_walk_is_continued() -> None:
 def test_block_size_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     history = walkers()
     whole = best(history, 5)
-    monkeypatch.setattr("recsys_core.ranking.personal.BLOCK", 7)
+    monkeypatch.setattr("recsys_core.ranking.top_n.BLOCK", 7)
     parts = best(history, 5)
     for name in ("user", "rank", "item", "score", "source", "evidence", "parts"):
         assert np.array_equal(getattr(whole, name), getattr(parts, name))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_core.ranking.top_n import DIGITS, normalise, ordered_keys
+from recsys_core.ranking.top_n import DIGITS
 from recsys_core.recommenders.base import Floats, Ints, Recommender
 
 # Items that each source proposes: twice the longest list, so that what is re-ranked has something to choose from.
@@ -36,33 +36,28 @@ def candidates(sources: Mapping[str, Recommender], users: Ints, allowed: NDArray
     the lower code.
     Scores of all items are held for these users alone: ask for `top_n.BLOCK` of them at a time.
     """
-    fallback = FALLBACK if FALLBACK in sources else list(sources)[-1]
-    columns = np.flatnonzero(allowed.any(axis=0))  # few where only new items are asked for
-    allowed = allowed[:, columns]
-    scores, united = [], np.zeros(allowed.shape, bool)
-    for name, source in sources.items():
-        found = np.round(normalise(source.scores(users)[:, columns], allowed), DIGITS)
-        united |= best(found, allowed if name == fallback else allowed & (found > 0), per_source)
-        scores.append(found)
-    row, code = np.nonzero(united)
-    n = np.bincount(row, minlength=len(users))
-    item = np.full((len(users), max(int(n.max(initial=0)), 1)), -1)
-    item[row, np.arange(len(row)) - np.repeat(np.cumsum(n) - n, n)] = code
-    if not len(columns):
-        return Candidates(item, np.zeros((*item.shape, len(sources))))
-    features = np.stack([np.take_along_axis(found, np.maximum(item, 0), axis=1) for found in scores], axis=2)
-    features[item < 0] = 0.0
-    return Candidates(np.where(item >= 0, columns[item], -1), features)
+    return among({name: source.scores(users) for name, source in sources.items()}, allowed, per_source)
 
 
-def best(scores: Floats, allowed: NDArray[np.bool_], n: int) -> NDArray[np.bool_]:
-    """Which columns are among the n best allowed ones of their row, all if there are fewer; ties go to the lower column.
+def among(scores: Mapping[str, Floats], allowed: NDArray[np.bool_], per_source: int = PER_SOURCE) -> Candidates:
+    """The same from what each source says of all items, (m, n_items)."""
+    from recsys_core.ranking import kernels
 
-    >>> best(np.array([[0.5, 0.9, 0.5, 0.5]]), np.array([[True, False, True, True]]), 2).tolist()
-    [[True, False, True, False]]
-    """
-    if n >= scores.shape[1]:
-        return allowed
-    keys = ordered_keys(scores, allowed)
-    least: Ints = np.partition(keys, -n, axis=1)[:, -n, None]
-    return (keys >= least) & allowed
+    fallback = FALLBACK if FALLBACK in scores else list(scores)[-1]
+    columns = np.flatnonzero(allowed.any(axis=0))
+    if 2 * len(columns) < allowed.shape[1]:  # few where only new items are asked for
+        some = among({name: own[:, columns] for name, own in scores.items()}, allowed[:, columns], per_source)
+        return Candidates(np.append(columns, -1)[some.item], some.features)
+    allowed = np.require(allowed, bool, ["C", "W"])
+    chosen, unit = np.zeros(allowed.shape, bool), 10.0**DIGITS
+    tops = [
+        kernels.mark(np.require(found, np.float64, ["C", "W"]), allowed, unit, name == fallback, per_source, chosen)[:, None]
+        for name, found in scores.items()
+    ]
+    item = kernels.united(chosen, 1)
+    features: Floats = np.zeros((*item.shape, len(scores)))
+    for place, (found, top) in enumerate(zip(scores.values(), tops, strict=True)):
+        if len(columns):
+            own = np.take_along_axis(found, np.maximum(item, 0), axis=1)
+            np.divide(own, top, where=(top > 0) & (item >= 0), out=features[:, :, place])
+    return Candidates(item, features.round(DIGITS))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recsys_core.explain import Reasons, last_met
 from recsys_core.ranking.personal import Allowed
-from recsys_core.ranking.top_n import BLOCK, DIGITS, Slots, normalise, top_n
+from recsys_core.ranking.top_n import DIGITS, Slots, in_blocks, top_n
 from recsys_core.recommenders.base import Floats, Interactions, Ints, Recommender
 
 THIS_WEEK, WEEKS_BEFORE = 7, 28
@@ -62,21 +62,24 @@ def because_you_liked(
     Score: Σ weight × the source's `similar` over its largest for an item that may be shown; only what is above 0. Who liked nothing has no
     list. `liked` is a mask of the rows of `history` (bought, rated, reviewed, …), `source` of a slot the place in `sources`.
     """
-    seeds, seen = latest_liked(history, liked)[users], history.seen()
-    users, seeds = users[seeds >= 0], seeds[seeds >= 0]
-    parts = [_nothing(len(sources))]
-    for first in range(0, len(users) if sources else 0, BLOCK):
-        block, seed = users[first : first + BLOCK], seeds[first : first + BLOCK]
-        allowed = allowed_to(block) & (seen[block].toarray() == 0)
-        different, row = np.unique(seed, return_inverse=True)
-        shares = [weights[name] * normalise(source.similar(different)[row], allowed) for name, source in sources.items()]
-        total = np.sum(shares, axis=0)
-        chosen = top_n(total, allowed & (total > 0), n)
+    from recsys_core.ranking import kernels
+
+    seeds, seen = latest_liked(history, liked), history.seen()
+    share = np.array([weights[name] for name in sources], np.float64)
+
+    def block(own: Ints) -> _Columns:
+        seed = seeds[own]
+        allowed = allowed_to(own) & (seen[own].toarray() == 0)
+        different, place = np.unique(seed, return_inverse=True)
+        similar = np.stack([np.asarray(source.similar(different), np.float64) for source in sources.values()])
+        chosen, shares = kernels.best_mixed(similar, place, share, allowed, 10.0**DIGITS, n)
         row, place = np.nonzero(chosen >= 0)
         item = chosen[row, place]
-        adds: Floats = np.column_stack([share[row, item] for share in shares]).round(DIGITS)
-        parts.append((block[row], place + 1, item, adds.sum(axis=1).round(DIGITS), adds.argmax(axis=1), seed[row], adds))
-    slots = _joined(parts)
+        adds: Floats = shares[row, place].round(DIGITS)
+        return own[row], place + 1, item, adds.sum(axis=1).round(DIGITS), adds.argmax(axis=1), seed[row], adds
+
+    parts = in_blocks(block, users[seeds[users] >= 0], history.n_items) if sources else []
+    slots = _joined([_nothing(len(sources)), *parts])
     return slots, Reasons.of("because_you_liked", slots.evidence)
 
 
@@ -91,19 +94,23 @@ def since(catalogue: pa.Table, items: pa.Array) -> Ints:
     return np.where(found >= 0, told[found], -1) if len(told) else np.full(len(items), -1, np.int64)
 
 
+def fresh(eligible: NDArray[np.bool_], known_since: Ints, ds: dt.date, new_nights: int) -> NDArray[np.bool_]:
+    """Which items the catalogue first told of within the last `new_nights` nights, `ds` being one of them; `known_since` as of `since`."""
+    today = (ds - dt.date(1970, 1, 1)).days
+    return eligible & (known_since > today - new_nights) & (known_since >= 0)
+
+
 def new_for_you(
     best: Ranker, history: Interactions, users: Ints, eligible: NDArray[np.bool_], known_since: Ints, ds: dt.date, new_nights: int
 ) -> tuple[Slots, Reasons]:
-    """The best of the items that the catalogue first told of within the last `new_nights` nights, `ds` being one of them.
+    """The best of the items that are `fresh`.
 
     `best` ranks them as for_you does; what nothing in it speaks for (score 0) is left out, as is what the user met already.
-    `known_since` as of `since`.
     """
-    today = (ds - dt.date(1970, 1, 1)).days
-    fresh = eligible & (known_since > today - new_nights) & (known_since >= 0)
-    if not fresh.any():
+    among = fresh(eligible, known_since, ds, new_nights)
+    if not among.any():
         return _joined([_nothing()]), Reasons.of("new", _NONE)
-    found = best(users, fresh)
+    found = best(users, among)
     kept = _taken(found, (found.score > 0) & (last_met(found.user, found.item, history) < 0))
     return kept, Reasons.of("new", known_since[kept.item])
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from recsys_core.ranking import candidates
 from recsys_core.ranking.blender import Blend
-from recsys_core.ranking.candidates import FALLBACK, PER_SOURCE, candidates
+from recsys_core.ranking.candidates import FALLBACK
 from recsys_core.ranking.exploration import Proposed, explore
 from recsys_core.ranking.rerank import rerank
-from recsys_core.ranking.top_n import BLOCK, DIGITS, Slots
+from recsys_core.ranking.top_n import DIGITS, Slots, in_blocks
 from recsys_core.recommenders.base import Floats, Ints, Recommender
 
 # Users → (len(users), n_items), what may be shown to each; a copy.
 Allowed = Callable[[Ints], NDArray[np.bool_]]
+# Those of slots, and the proposals that they explore.
+_Columns = tuple[Ints, Ints, Ints, Floats, Ints, Ints, Floats, Ints]
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,16 @@ class Exploration:
     proposed: Proposed
     members: list[Ints]
     slots: int
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a list is to be: the `n` best, only of the items `among` (n_items,), in an order other than that of scores, with exploration."""
+
+    n: int
+    among: NDArray[np.bool_] | None = None
+    order: Order | None = None
+    exploration: Exploration | None = None
 
 
 @dataclass(frozen=True)
@@ -73,19 +86,28 @@ class Lists:
         one without it). Items that explore are of a source of their own, behind the others. `among` (n_items,) leaves the rest out. Users
         keep the order given.
         """
-        parts = [self._block(users[at : at + BLOCK], n, among, order, exploration) for at in range(0, len(users), BLOCK)]
-        none, f = np.empty(0, np.int64), len(self.sources)
-        parts = parts or [(none, none, none, np.empty(0), none, none, np.empty((0, f)), none)]
-        *columns, why = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return Slots(*columns), why
+        return self.wished(users, [Wish(n, among, order, exploration)])[0]
 
-    def _block(
-        self, users: Ints, n: int, among: NDArray[np.bool_] | None, order: Order | None, exploration: Exploration | None
-    ) -> tuple[Ints, Ints, Ints, Floats, Ints, Ints, Floats, Ints]:
-        allowed = self.allowed(users)
-        if among is not None:
-            allowed &= among
-        found = candidates(self.sources, users, allowed, max(PER_SOURCE, n))
+    def wished(self, users: Ints, wishes: Sequence[Wish]) -> list[tuple[Slots, Ints]]:
+        """The same for several lists of each user, from scores that are found once."""
+
+        def block(own: Ints) -> list[_Columns]:
+            scores = {name: source.scores(own) for name, source in self.sources.items()}
+            allowed = self.allowed(own)
+            return [self._block(own, scores, allowed if w.among is None else allowed & w.among, w) for w in wishes]
+
+        blocks = in_blocks(block, users, len(self.allowed(users[:0]).T))
+        none, f = np.empty(0, np.int64), len(self.sources)
+        nothing: _Columns = (none, none, none, np.empty(0), none, none, np.empty((0, f)), none)
+        found = []
+        for place in range(len(wishes)):
+            *columns, why = (np.concatenate(column) for column in zip(*[b[place] for b in blocks] or [nothing], strict=True))
+            found.append((Slots(*columns), why))
+        return found
+
+    def _block(self, users: Ints, scores: Mapping[str, Floats], allowed: NDArray[np.bool_], wish: Wish) -> _Columns:
+        n, order, exploration = wish.n, wish.order, wish.exploration
+        found = candidates.among(scores, allowed, max(candidates.PER_SOURCE, n))
         parts = self.blend.contributions(found.features, self.segment[users])
         score = np.round(parts.sum(axis=2), DIGITS)
         by = np.argsort(np.where(found.item >= 0, -score, np.inf), axis=1, kind="stable")  # candidates are in the order of codes

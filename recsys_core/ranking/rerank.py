@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recsys_core.ranking.top_n import DIGITS
-from recsys_core.recommenders.base import Floats, Ints, padded
+from recsys_core.recommenders.base import Floats, Ints
 
 SMOOTHING = 0.01  # Steck's α
 DEPTH = 5  # so many times a list's length are looked at, the best by score: what is behind them is no match for a user's best
@@ -61,63 +61,16 @@ def rerank(
     >>> [rerank(candidates, score, vectors, topics, about, 2, 0.0, calibration).tolist() for calibration in (0.5, 0.3)]
     [[[2, 0]], [[0, 2]]]
     """
+    from recsys_core.ranking import kernels
+
     by_score = np.argsort(-np.where(item >= 0, np.round(score, DIGITS), -np.inf), axis=1, kind="stable")[:, : DEPTH * n]
     item = np.take_along_axis(item, by_score, axis=1)
-    there = item >= 0
-    code, places = np.where(there, item, 0), np.full((len(item), n), -1, np.int64)
-    calibrated = _Calibration(code, topics, target)
-    share = calibration * calibrated.wanted  # (m,)
-    relevance = (1 - diversity - share)[:, None] / np.log2(2 + np.arange(item.shape[1]))
-    cosines = _cosines(vectors[code]) if diversity else None
-    likeness = np.zeros(item.shape)
-    rows, open_ = np.arange(len(item)), there.copy()
-    for place in range(min(n, item.shape[1])):
-        value = relevance - diversity * likeness
-        if calibration:
-            value -= (share * (place + 1))[:, None] * calibrated.divergence(place)
-        value = np.where(open_, np.round(value, DIGITS), -np.inf)
-        taken = value.argmax(axis=1)
-        some = open_[rows, taken]
-        places[some, place] = by_score[rows, taken][some]
-        open_[rows, taken] = False
-        if cosines is not None:
-            likeness = np.maximum(likeness, cosines[rows, taken])
-        calibrated.take(rows, taken)
-    return places
-
-
-def _cosines(own: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Those of each user's candidates with one another, (m, c, c) from (m, c, d)."""
-    return np.matmul(own, own.transpose(0, 2, 1))
-
-
-class _Calibration:
-    """How far the topics of a growing list are from those of its user, for each candidate that might come next."""
-
-    def __init__(self, code: Ints, topics: sparse.csr_matrix, target: Floats) -> None:
-        total = target.sum(axis=1)
-        self.wanted = total > 0
-        self.target = target / np.where(self.wanted, total, 1.0)[:, None]
-        topic, weight = padded(topics, code.ravel())
-        weight = weight / np.maximum(weight.sum(axis=1), 1e-12)[:, None]
-        shape = (*code.shape, topic.shape[1])
-        self.topic, self.weight = topic.reshape(shape), weight.reshape(shape)
-        self.held = np.zeros(target.shape)  # Σ p(topic | item) over the list
-        self.own = np.take_along_axis(self.target[:, None, :], self.topic, axis=2)
-
-    def divergence(self, n_taken: int) -> Floats:
-        """KL between a user's topics and those of the list with each candidate, over its largest value ln(1 / α), shape (m, c)."""
-        size = n_taken + 1
-        without = self._terms(self.target, self.held / size)
-        held = np.take_along_axis(self.held[:, None, :], self.topic, axis=2)
-        with_it = self._terms(self.own, (held + self.weight) / size) - self._terms(self.own, held / size)
-        divergence: Floats = (without.sum(axis=1)[:, None] + with_it.sum(axis=2)) / np.log(1 / SMOOTHING)
-        return divergence
-
-    def take(self, rows: Ints, taken: Ints) -> None:
-        """Add a candidate to each list."""
-        np.add.at(self.held, (rows[:, None], self.topic[rows, taken]), self.weight[rows, taken])
-
-    def _terms(self, target: Floats, held: Floats) -> Floats:
-        smoothed = (1 - SMOOTHING) * held + SMOOTHING * target
-        return target * np.log(np.divide(target, smoothed, where=target > 0, out=np.ones_like(target)))
+    places = np.full((len(item), n), -1, np.int64)
+    total = target.sum(axis=1, keepdims=True)
+    about = np.divide(target, total, where=total > 0, out=np.zeros_like(target, np.float64))
+    amount = np.maximum(np.asarray(topics.sum(axis=1)).ravel(), 1e-12)
+    share = topics.data / np.repeat(amount, np.diff(topics.indptr))
+    of_items = (topics.indptr.astype(np.int64), topics.indices.astype(np.int64), share)
+    discount = np.log2(2 + np.arange(item.shape[1]))
+    kernels.grown(item, discount, vectors, *of_items, about, places, diversity, calibration, SMOOTHING, 10.0**DIGITS)
+    return np.where(places >= 0, np.take_along_axis(by_score, np.maximum(places, 0), axis=1), -1)

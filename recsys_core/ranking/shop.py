@@ -106,8 +106,9 @@ class Shop:
         active = self.past.users.take(pa.array(np.unique(self.history.user[self.history.age < active_nights])))
         return sorted(set(self.stances.prior["user_key"].to_pylist()) - set(active.to_pylist()))
 
-    def proposals(self) -> list[Proposal]:
-        """What each row of the expansion proposes, in words."""
-        nameless = ("", "")
-        rows = (self.expansion[c].to_pylist() for c in ("topic_id", "via_topic_id", "method"))
-        return [Proposal(self.labels.get(t, nameless), self.labels.get(via, nameless), how) for t, via, how in zip(*rows, strict=True)]
+    def proposals(self, rows: Ints) -> dict[int, Proposal]:
+        """What some rows of the expansion propose, in words."""
+        nameless, different = ("", ""), np.unique(rows)
+        told = self.expansion.select(["topic_id", "via_topic_id", "method"]).take(pa.array(different)).to_pydict().values()
+        found = (Proposal(self.labels.get(t, nameless), self.labels.get(via, nameless), how) for t, via, how in zip(*told, strict=True))
+        return dict(zip(different.tolist(), found, strict=True))

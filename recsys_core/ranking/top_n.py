@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +14,9 @@ from numpy.typing import NDArray
 from recsys_core.recommenders.base import Floats, Ints, Recommender
 
 BLOCK = 512  # users scored at once; fixed, so that products are summed in the same order in every run
+CELLS = 2**26  # scores by a source that all threads hold at once
+_T = TypeVar("_T")
 DIGITS = 6
-_BARRED = -(2**62)  # and what is below it, whose negatives must be int64 too
 
 
 @dataclass(frozen=True)
@@ -53,24 +57,25 @@ def top_n(scores: Floats, allowed: NDArray[np.bool_], n: int) -> Ints:
     >>> top_n(np.array([[0.5, 0.9, 0.5, 0.1]]), np.array([[True, False, True, True]]), 4).tolist()
     [[0, 2, 3, -1]]
     """
-    width = scores.shape[1]
-    n_best = min(n, width)
-    keys = ordered_keys(scores, allowed)
-    best = np.argpartition(-keys, n_best - 1, axis=1)[:, :n_best] if n_best < width else np.broadcast_to(np.arange(width), scores.shape)
-    found = np.take_along_axis(keys, best, axis=1)
-    order = np.argsort(-found, axis=1, kind="stable")
-    best = np.where(np.take_along_axis(found, order, axis=1) <= _BARRED, -1, np.take_along_axis(best, order, axis=1))
-    return np.pad(best, ((0, 0), (0, n - n_best)), constant_values=-1)
+    from recsys_core.ranking import kernels
+
+    found: Ints = kernels.best(np.require(scores, np.float64, ["C", "W"]), np.require(allowed, bool, ["C", "W"]), 10.0**DIGITS, n)
+    return found
 
 
-def ordered_keys(scores: Floats, allowed: NDArray[np.bool_]) -> Ints:
-    """Whole numbers in the order of the scores, to 6 decimals, ties to the lower column; what is not allowed has the least of all.
+def in_blocks(of: Callable[[Ints], _T], users: Ints, n_items: int) -> list[_T]:
+    """What `of` finds for each BLOCK of users, in their order; several blocks at once as far as CELLS scores of `n_items` are held.
 
-    All of a row differ: where many values are equal, numpy's partition takes ten times as long.
+    A block is one thread's: its products are not shared out further.
     """
-    column = np.arange(scores.shape[1])
-    keys = np.round(scores * 10**DIGITS).astype(np.int64) * scores.shape[1]
-    return np.where(allowed, keys, _BARRED) - column
+    from threadpoolctl import threadpool_limits
+
+    blocks = [users[first : first + BLOCK] for first in range(0, len(users), BLOCK)]
+    threads = min(len(os.sched_getaffinity(0)), max(CELLS // (BLOCK * max(n_items, 1)), 1), len(blocks))
+    if threads < 2:
+        return [of(block) for block in blocks]
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
+        return [*pool.map(of, blocks)]
 
 
 def ranked(source: Recommender, users: Ints, allowed: Callable[[Ints], NDArray[np.bool_]], n: int) -> Ints:
@@ -78,9 +83,10 @@ def ranked(source: Recommender, users: Ints, allowed: Callable[[Ints], NDArray[n
 
     What the source has no opinion of comes last, by code.
     """
-    parts = [np.empty((0, n), np.int64)]
-    for first in range(0, len(users), BLOCK):
-        block = users[first : first + BLOCK]
-        may = allowed(block)
-        parts.append(top_n(normalise(source.scores(block), may), may, n))
-    return np.concatenate(parts)
+
+    def best(block: Ints) -> Ints:
+        scores, may = source.scores(block), allowed(block)
+        return top_n(normalise(scores, may), may, n)
+
+    parts = [best(users[first : first + BLOCK]) for first in range(0, len(users), BLOCK)]
+    return np.concatenate([np.empty((0, n), np.int64), *parts])

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from recsys_core.recommenders.base import Floats, Interactions, Ints, Recommender, padded, profiles, strongest
+from recsys_core.recommenders.base import Floats, Interactions, Ints, Recommender, profiles
 
 
 class Content(Recommender):
@@ -33,26 +33,26 @@ class Content(Recommender):
 
     def scores(self, users: Ints) -> Floats:
         """Cosines, 0 where negative."""
+        from recsys_core.recommenders import kernels
+
         # Rounded, because a product's last bits depend on the row's place in the block.
         cosine: Floats = self.user_vectors[users] @ self.vectors.T
-        return np.maximum(cosine, 0.0).round(9)
+        kernels.cut_at_zero(cosine, 1e9)
+        return cosine
 
     def evidence(self, users: Ints, items: Ints) -> Ints:
         """The history item with the largest profile weight × cosine to the proposal."""
-        # Each user's history is gathered once, whatever the number of proposals: those stand side by side, padded with item 0.
-        who, row = np.unique(users, return_inverse=True)
-        order = np.argsort(row, kind="stable")
-        place = np.empty(len(users), np.int64)
-        place[order] = np.arange(len(users)) - np.searchsorted(row[order], row[order])
-        proposals = np.zeros((len(who), int(place.max(initial=0)) + 1), np.int64)
-        proposals[row, place] = items
-        origins, values = padded(self.profile, who)
-        cosine = self.vectors[origins] @ self.vectors[proposals].transpose(0, 2, 1)
-        return strongest(self.profile, users, np.round(values[:, :, None] * cosine, 9)[row, :, place])
+        from recsys_core.recommenders import kernels
+
+        mine = self.profile
+        return kernels.nearest(np.asarray(users), np.asarray(items), mine.indptr, mine.indices, mine.data, self.vectors, 1e9)
 
     def similar(self, items: Ints) -> Floats:
         """Cosines, 0 where negative and for the item itself."""
-        found: Floats = np.maximum(self.vectors[items] @ self.vectors.T, 0.0).round(9)
+        from recsys_core.recommenders import kernels
+
+        found: Floats = self.vectors[items] @ self.vectors.T
+        kernels.cut_at_zero(found, 1e9)
         found[np.arange(len(items)), items] = 0.0
         return found
 

@@ -15,7 +15,8 @@ from scipy import sparse
 from recsys_core.events import COUNTED_TYPES, DEFAULT_WEIGHTS, Weights
 from recsys_core.recommenders.base import Interactions, Ints
 
-# What of user_item_day is needed; 40 bytes a row stay once a night is reduced, and all rows of all nights are held on one machine.
+# What of user_item_day is needed; 40 bytes a row stay once a night is reduced, and all rows of all nights are held on one machine. Ids are
+# kept once a night.
 COLUMNS = ["ds", "user_key", "item_id", "n_events", *(f"n_{t}" for t in COUNTED_TYPES), "last_event_ts"]
 # Event types by which people say that they like something, or pay for it.
 LIKING_TYPES = ("purchase", "rating", "review", "like", "favorite", "share")
@@ -38,8 +39,8 @@ def reduce_night(rows: pa.Table, weights: Weights = DEFAULT_WEIGHTS) -> pa.Table
     return pa.table(
         {
             "ds": rows.column("ds"),
-            "user_key": rows.column("user_key"),
-            "item_id": rows.column("item_id"),
+            "user_key": rows.column("user_key").dictionary_encode(),
+            "item_id": rows.column("item_id").dictionary_encode(),
             "weight": np.round(weight, 6),
             "liked": (said > 0) & (weight > 0),
             "n_events": rows.column("n_events"),
@@ -81,15 +82,23 @@ def build(rows: pa.Table, catalogue: Iterable[str], ds: dt.date) -> History:
 
     Users have no group yet.
     """
-    users = _sorted_unique(rows.column("user_key"))
-    items = _sorted_unique(pa.chunked_array([*rows.column("item_id").chunks, pa.array(catalogue, pa.string())], pa.string()))
-    user, item = codes(rows.column("user_key"), users), codes(rows.column("item_id"), items)
+    users, user = _coded(rows.column("user_key"))
+    items, item = _coded(rows.column("item_id"), pa.array(catalogue, pa.string()))
     age = np.int64((ds - dt.date(1970, 1, 1)).days) - rows.column("ds").cast(pa.int32()).to_numpy().astype(np.int64)
     order = np.lexsort((item, rows.column("time").to_numpy(), user))
     weight, group = rows.column("weight").to_numpy()[order], np.full(len(users), -1, np.int64)
     interactions = Interactions(user[order], item[order], weight, age[order], len(users), len(items), group)
     n_events, liked = rows.column("n_events").to_numpy()[order], rows.column("liked").to_numpy(zero_copy_only=False)[order]
     return History(interactions, users, items, n_events, liked)
+
+
+def _coded(ids: pa.ChunkedArray, more: pa.Array | None = None) -> tuple[pa.Array, Ints]:
+    """All different ids, sorted, `more` among them, and the place of each row's: each night's different ones are looked up once."""
+    parts = [chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode() for chunk in ids.chunks]
+    here = [part.dictionary.take(pc.unique(part.indices)) for part in parts]  # a slice may not name all of its dictionary
+    known = _sorted_unique(pa.chunked_array([*here, *([] if more is None else [more])], pa.string()))
+    found = [codes(part.dictionary, known)[part.indices.to_numpy()] for part in parts]
+    return known, np.concatenate([np.empty(0, np.int64), *found])
 
 
 def _sorted_unique(values: pa.ChunkedArray) -> pa.Array:

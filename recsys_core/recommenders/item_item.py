@@ -46,7 +46,12 @@ class ItemItem(Recommender):
 
     def scores(self, users: Ints) -> Floats:
         """Profile × strength."""
-        return (self.profile[users] @ self.strength).toarray()
+        from recsys_core.recommenders import kernels
+
+        mine, their = self.profile, self.strength
+        left, right = (mine.indptr, mine.indices, mine.data), (their.indptr, their.indices, np.asarray(their.data, np.float64))
+        found: Floats = kernels.dense_product(np.asarray(users, np.int64), *left, *right, their.shape[1])
+        return found
 
     def evidence(self, users: Ints, items: Ints) -> Ints:
         """The history item with the largest profile weight × strength towards the proposal."""
@@ -82,18 +87,20 @@ def neighbourhood(
 
     The product is never held whole: users with long histories make it dense.
     """
+    from recsys_core.recommenders import kernels
+
     size, width = left.shape[0], max(1, _CELLS // max(left.shape[0], 1))
-    rows, columns, values = [], [], []
-    for first in range(0, size, width):
-        product = (left @ right[:, first : first + width]).tocoo()
-        i, j = product.row.astype(np.int64), product.col.astype(np.int64) + first
-        i, j, strength = i[i != j], j[i != j], value(i, j, product.data)[i != j]
-        order = np.lexsort((i, -strength, j))
-        i, j, strength = i[order], j[order], strength[order]
-        best = np.arange(len(j)) - np.searchsorted(j, j) < n
+    of_columns, of_rows = sparse.csr_matrix(right.T), sparse.csr_matrix(left.T)
+    first, second = ((m.indptr, m.indices, np.asarray(m.data, np.float64)) for m in (of_columns, of_rows))
+    rows, columns, values = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0)]
+    for begin in range(0, size, width):
+        block = np.arange(begin, min(begin + width, size))
+        product = kernels.dense_product(block, *first, *second, size)
+        product[np.arange(len(block)), block] = 0.0
+        j, i = np.nonzero(product)
+        strength = value(i, j + begin, product[j, i])
+        best = kernels.largest(j, strength, n)
         rows.append(i[best])
-        columns.append(j[best])
+        columns.append(j[best] + begin)
         values.append(strength[best])
-    if not rows:
-        return sparse.csr_matrix((size, size))
     return sparse.csr_matrix((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape=(size, size))

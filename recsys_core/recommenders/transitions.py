@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from recsys_core.recommenders.base import Interactions, places_from_end
+from recsys_core.recommenders.base import Floats, Interactions, places_from_end
 from recsys_core.recommenders.item_item import ItemItem
 
 
@@ -45,16 +45,15 @@ class Transitions(ItemItem):
 
     def counts(self, history: Interactions) -> sparse.csr_matrix:
         """Decayed transitions of the positive interactions, as recsys_core.recommenders.spark counts them on a cluster."""
+        from recsys_core.recommenders import kernels
+
         liked, n = history.positive(), history.n_items
-        counts = sparse.csr_matrix((n, n))
-        left = places_from_end(liked.user)
-        for step in range(1, self.window + 1):
-            first = np.flatnonzero(left >= step)
-            before, after = liked.item[first], liked.item[first + step]
-            moved = before != after
-            weight = np.full(int(moved.sum()), self.decay ** (step - 1))
-            counts = counts + sparse.csr_matrix((weight, (before[moved], after[moved])), shape=(n, n))
-        return counts
+        where = np.argsort(liked.item, kind="stable")
+        begin = np.searchsorted(liked.item[where], np.arange(n + 1))
+        weight: Floats = self.decay ** np.arange(self.window, dtype=np.float64)
+        followers = np.minimum(places_from_end(liked.user), self.window)
+        indptr, indices, data = kernels.followed(liked.item, followers, where, begin, weight)
+        return sparse.csr_matrix((data, indices, indptr), shape=(n, n))
 
     def tamed(self, counts: sparse.csr_matrix) -> sparse.csr_matrix:
         """Strengths from counts, wherever those were made."""

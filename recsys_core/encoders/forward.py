@@ -1,6 +1,6 @@
 """Forward passes of fixed shapes: which texts go together, and the vectors of a batch.
 
-`Packed` lays texts end to end, without padding, and lets each attend to itself alone; `Padded` is for everything that can't be packed.
+`Packed` lays texts end to end, without padding, and lets each attend to itself alone (`bert`); `Padded` is for everything else.
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from recsys_core.encoders.bert import Bert, Run
 from recsys_core.encoders.recipe import Recipe
 
-# Encoders whose layers look at other tokens through transformers' attention interface alone, and how many positions they pass over at the
-# start: 0, or those up to the padding id.
-PACKED_TYPES = {"bert": 0, "roberta": 1, "xlm-roberta": 1, "camembert": 1}
 TOKENS_PER_PACK = 1_024
 # A padded text fills one of these lengths, then the doubles of the last.
 LENGTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -36,13 +34,6 @@ class Forward(Protocol):
         """Unit vectors of a batch's texts, float16."""
 
 
-def load_tokenizer(model_dir: Path | str) -> Any:
-    """The tokenizer of a folder, read offline."""
-    import transformers
-
-    return transformers.AutoTokenizer.from_pretrained(str(model_dir), local_files_only=True, trust_remote_code=False)
-
-
 def load_module(model_dir: Path | str) -> Any:
     """The transformer of a folder in float32, read offline from .safetensors files alone: nothing is unpickled, no code of it runs."""
     import transformers
@@ -53,15 +44,12 @@ def load_module(model_dir: Path | str) -> Any:
     return transformers.AutoModel.from_pretrained(str(model_dir), dtype="float32", **offline)
 
 
-def open_torch(module: Any, recipe: Recipe, filler: np.ndarray, device: str) -> Forward:
-    """The forward pass by torch in the half precision that the device multiplies natively, else in float32."""
+def open_padded(module: Any, recipe: Recipe, filler: np.ndarray, device: str) -> Padded:
+    """The forward pass by transformers in the half precision that the device multiplies natively, else in float32."""
     import torch
 
-    native = torch.cpu._is_avx512_bf16_supported()
-    dtype = torch.float16 if device == "cuda" else torch.bfloat16 if native else torch.float32
+    dtype = torch.float16 if device == "cuda" else torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
     module = module.eval().to(device=device, dtype=dtype)
-    if device == "cpu" and module.config.model_type in PACKED_TYPES and not module.config.is_decoder:
-        return Packed(module, recipe)
 
     def states(ids: np.ndarray, mask: np.ndarray) -> Any:
         return module(input_ids=torch.from_numpy(ids).to(device), attention_mask=torch.from_numpy(mask).to(device)).last_hidden_state
@@ -70,18 +58,10 @@ def open_torch(module: Any, recipe: Recipe, filler: np.ndarray, device: str) -> 
 
 
 class Packed:
-    """Texts of about one length laid end to end up to TOKENS_PER_PACK tokens: no padding but behind the last text."""
+    """Texts of about one length laid end to end up to `size` tokens: no padding but behind the last text."""
 
-    def __init__(self, module: Any, recipe: Recipe) -> None:
-        from transformers import AttentionInterface
-
-        AttentionInterface.register("each_text_alone", _each_text_alone)
-        module.set_attn_implementation("each_text_alone")
-        module.pooler = None
-        self._module, self._recipe = module, recipe
-        self._size = max(TOKENS_PER_PACK, recipe.max_tokens)
-        self._padding = module.config.pad_token_id or 0
-        self._first = PACKED_TYPES[module.config.model_type] * (self._padding + 1)
+    def __init__(self, bert: Bert, recipe: Recipe, size: int) -> None:
+        self._bert, self._recipe, self._size = bert, recipe, size
 
     def batches(self, tokens: Sequence[np.ndarray]) -> Iterator[list[int]]:
         pack: list[int] = []
@@ -98,36 +78,26 @@ class Packed:
     def vectors(self, tokens: list[np.ndarray]) -> np.ndarray:
         import torch
 
-        ids = np.full((1, self._size), self._padding, np.int64)
-        positions = np.full((1, self._size), self._first, np.int64)
-        runs: list[tuple[int, int, int]] = []
+        ids = np.full(self._size, self._bert.padding, np.int64)
+        positions = np.full(self._size, self._bert.first, np.int64)
+        runs: list[Run] = []
         at = 0
         for found in tokens:
             length = len(found)
-            ids[0, at : at + length] = found
-            positions[0, at : at + length] += np.arange(length)
+            ids[at : at + length] = found
+            positions[at : at + length] += np.arange(length)
             same = bool(runs) and runs[-1][2] == length
             runs[len(runs) - same :] = [(runs[-1][0], runs[-1][1] + 1, length) if same else (at, 1, length)]
             at += length
         with torch.inference_mode():
-            given = {"input_ids": torch.from_numpy(ids), "position_ids": torch.from_numpy(positions)}
-            states = self._module(**given, runs=runs).last_hidden_state[0]
-            parts = [states[at : at + count * length].view(count, length, -1) for at, count, length in runs]
-            return _unit(torch.cat([_pooled(part.float(), None, self._recipe) for part in parts]))
+            states = self._bert.states(ids, positions, runs)
+            parts = (states[at : at + count * length].view(count, length, -1) for at, count, length in runs)
+            return _unit(torch.cat([_pooled(part, None, self._recipe) for part in parts]))
 
 
-def _each_text_alone(
-    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, *, runs: list[tuple[int, int, int]], **_: Any
-) -> tuple[Any, None]:
-    """Attention within each text of a pack; `runs` has (first token, texts, tokens in each) of neighbours of one length."""
-    import torch
-
-    mixed = torch.zeros_like(query.transpose(1, 2))
-    for at, count, length in runs:
-        among = slice(at, at + count * length)
-        parts = (x[0, :, among].unflatten(1, (count, length)).transpose(0, 1) for x in (query, key, value))
-        mixed[0, among] = torch.nn.functional.scaled_dot_product_attention(*parts).transpose(1, 2).flatten(0, 1)
-    return mixed, None
+def packed_size(recipe: Recipe) -> int:
+    """Tokens of a pack."""
+    return max(TOKENS_PER_PACK, recipe.max_tokens)
 
 
 class Padded:
@@ -198,10 +168,10 @@ def _unit(vectors: Any) -> np.ndarray:
 
 
 @contextmanager
-def side_by_side(device: str) -> Generator[tuple[ThreadPoolExecutor, int]]:
-    """(pool, how many passes run at once): on a CPU as many as torch has threads, each pass on one."""
+def side_by_side(device: str) -> Generator[ThreadPoolExecutor]:
+    """A pool of as many passes at once as torch has threads, each pass on one; a GPU computes one after another."""
     import torch
 
     workers = torch.get_num_threads() if device == "cpu" else 1
     with ThreadPoolExecutor(workers, initializer=partial(torch.set_num_threads, 1) if device == "cpu" else None) as pool:
-        yield pool, workers
+        yield pool

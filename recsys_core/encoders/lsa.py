@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from recsys_core.registry import arrays_from_bytes, arrays_to_bytes
-from recsys_core.texts import language, tokenize
+from recsys_core.texts import language, runs, tokenize
 
 DIMENSIONS = 128
 MIN_TEXTS = 2
@@ -29,6 +30,7 @@ class Lsa:
     """
 
     device = "cpu"
+    made_by: Mapping[str, str] = {"device": "cpu"}
 
     def __init__(self, words: Sequence[str], weights: np.ndarray, directions: np.ndarray) -> None:
         self.words, self.weights, self.directions = list(words), weights, directions
@@ -45,12 +47,13 @@ class Lsa:
         from threadpoolctl import threadpool_limits
 
         bags = [_words(text) for text in dict.fromkeys(texts)]
-        found = Counter(word for bag in bags for word in bag)
+        found = Counter(word for bag in bags for word in set(bag))
         words = sorted(word for word, n in found.items() if n >= MIN_TEXTS)
         if not words:
             raise ValueError(f"no word is in {MIN_TEXTS} of the {len(bags):,} texts: lsa needs more texts to be fitted on")
         weights = np.log((1 + len(bags)) / (1 + np.array([found[word] for word in words]))) + 1
-        rows = cls(words, weights, np.zeros((len(words), 0)))._rows(bags)
+        unfitted = cls(words, weights, np.zeros((len(words), 0)))
+        rows = unfitted._rows([[place for word in bag if (place := unfitted._place.get(word)) is not None] for bag in bags])
         rank = min(dimensions - 1, len(words) - 1, len(bags) - 1)
         directions = np.ones((len(words), 1))
         if rank > 0:
@@ -69,25 +72,31 @@ class Lsa:
         parts = [np.zeros((0, self.dimensions), np.float16)]
         for at in range(0, len(texts), SAY_EVERY):
             part = texts[at : at + SAY_EVERY]
-            parts.append(self._vectors(self._rows([_words(text) for text in part])))
+            parts.append(self._vectors(self._rows([self._places(text) for text in part])))
             if say:
                 say(f"embedded {at + len(part):,} of {len(texts):,} texts")
         return np.concatenate(parts)
 
-    def _rows(self, bags: Sequence[Counter[str]]) -> Any:
-        """TF-IDF of texts as a sparse matrix (texts, words): (1 + ln tf) · idf, rows of unit length."""
+    def _places(self, text: str) -> list[int]:
+        """Places in the vocabulary of the text's words."""
+        place = self._place
+        if not text.isascii():
+            return [place[word] for word in _words(text) if word in place]
+        # Without Han a run is a word, but for what `tokenize` leaves out and the vocabulary does not have.
+        return [place[word] for run in runs(text) if (word := run.removesuffix("'s")) in place]
+
+    def _rows(self, found: Sequence[Sequence[int]]) -> Any:
+        """TF-IDF of texts, by places of their words, as a sparse matrix (texts, words): (1 + ln tf) · idf, rows of unit length."""
         from scipy import sparse
 
-        values: list[float] = []
-        places: list[int] = []
-        ends = [0]
-        for bag in bags:
-            known = sorted((place, n) for word, n in bag.items() if (place := self._place.get(word)) is not None)
-            row = np.array([(1 + np.log(n)) * self.weights[place] for place, n in known])
-            values += (row / np.linalg.norm(row)).tolist() if known else []
-            places += [place for place, _ in known]
-            ends.append(len(places))
-        return sparse.csr_matrix((values, places, ends), shape=(len(bags), len(self.words)))
+        sizes = [len(places) for places in found]
+        places = np.fromiter(chain.from_iterable(found), np.int64, sum(sizes))
+        keys, counts = np.unique(np.repeat(np.arange(len(found)), sizes) * len(self.words) + places, return_counts=True)
+        rows, places = np.divmod(keys, max(len(self.words), 1))
+        values = (1 + np.log(counts)) * self.weights[places]
+        ends = np.searchsorted(rows, np.arange(len(found) + 1))
+        lengths = np.sqrt(np.bincount(rows, values**2, len(found)))
+        return sparse.csr_matrix((values / lengths[rows], places, ends), shape=(len(found), len(self.words)))
 
     def _vectors(self, rows: Any) -> np.ndarray:
         # Sums of a sparse row run over its own words alone, in their order: neighbours change nothing.
@@ -115,6 +124,6 @@ def restore(files: dict[str, bytes], device: str = "auto", backend: str = "auto"
     return Lsa(json.loads(files["lsa_words.json"]), arrays["weights"], arrays["directions"])
 
 
-def _words(text: str) -> Counter[str]:
+def _words(text: str) -> list[str]:
     # Only what Han is depends on the language; most texts have none.
-    return Counter(tokenize(text, "en" if text.isascii() else language(text)))
+    return tokenize(text, "en" if text.isascii() else language(text))

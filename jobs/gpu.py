@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from jobs.as_of import end_of
 from recsys_core import registry
-from recsys_core.lake import STAGING, LakeError, digest
+from recsys_core.lake import STAGING, LakeError, digest, empty
 from recsys_core.tables import TABLES
 from recsys_core.texts import language
 
@@ -89,8 +89,9 @@ def embed(
     rest = {h: text for h, text in texts.items() if h not in taken}
     parts = [own, left]
     if rest:
-        fresh, made_by["device"] = _encoded(night, rest, device)
+        fresh, how = _encoded(night, rest, device)
         parts.append(fresh)
+        made_by |= how
     night.write("text_embedding", pa.concat_tables(parts), **made_by)
     lake.remove(_shards(night))
 
@@ -146,11 +147,12 @@ def _new_texts(night: Night, embed_behaviour_text: bool) -> tuple[dict[str, str]
     """(hash → text of what has no vector yet, the vectors that the night wrote before); the share that is known already is said."""
     lake, space = night.lake, _space(night)
     texts = _texts(night, *(["behaviour"] if embed_behaviour_text else [])) | _terms(night)
-    built = lake.nights("text_embedding", embedding_space=space)
-    elsewhere = lake.read("text_embedding", [d for d in built if d != night.ds], ["text_hash"], embedding_space=space)
-    own = lake.read("text_embedding", [d for d in built if d == night.ds], embedding_space=space)
-    known = {*elsewhere["text_hash"].to_pylist(), *own["text_hash"].to_pylist()}
-    new = {h: text for h, text in texts.items() if h not in known}
+    store = night.runner.vectors(space)
+    store.refresh()
+    new = {h: texts[h] for h in store.missing(texts)}
+    own = empty(TABLES["text_embedding"])
+    if lake.manifest("text_embedding", night.ds, embedding_space=space):
+        own = lake.read("text_embedding", [night.ds], embedding_space=space)
     hit = 1 - len(new) / len(texts) if texts else 1.0
     night.runner.say(f"{night.ds.isoformat()} embed: {len(texts):,} distinct texts, {len(new):,} of them new ({hit:.1%} known)")
     return new, own
@@ -162,8 +164,8 @@ def _terms(night: Night) -> dict[str, str]:
     return dict(sorted(zip(rows["text_hash"].to_pylist(), rows["term"].to_pylist(), strict=True)))
 
 
-def _encoded(night: Night, texts: Mapping[str, str], device: str) -> tuple[pa.Table, str]:
-    """(rows of text_embedding for texts by hash, by the hash, where they were made)."""
+def _encoded(night: Night, texts: Mapping[str, str], device: str) -> tuple[pa.Table, Mapping[str, str]]:
+    """(rows of text_embedding for texts by hash, by the hash, how they were made)."""
     from recsys_core.encoders import FITTED, versions
 
     settings, lake, space = night.settings, night.lake, _space(night)
@@ -176,10 +178,10 @@ def _encoded(night: Night, texts: Mapping[str, str], device: str) -> tuple[pa.Ta
         spread = night.spark.createDataFrame(given).repartition(1 + len(texts) // BATCH_ROWS, "text_hash")
         found = embed_frame(spread, name, where, backend).toArrow().sort_by("text_hash")
         vectors = np.array(found["vector"].to_pylist(), np.float32)
-        return _rows(night, found["text_hash"].to_pylist(), vectors), "spark"
+        return _rows(night, found["text_hash"].to_pylist(), vectors), {"device": "spark"}
     encoder = versions.open_space(lake, space, settings.encoder, where, backend)
     hashes = sorted(texts)
-    return _rows(night, hashes, encoder.encode([texts[h] for h in hashes], night.runner.say)), encoder.device
+    return _rows(night, hashes, encoder.encode([texts[h] for h in hashes], night.runner.say)), encoder.made_by
 
 
 def _rows(night: Night, hashes: list[str], vectors: np.ndarray) -> pa.Table:
@@ -197,7 +199,6 @@ def _rows(night: Night, hashes: list[str], vectors: np.ndarray) -> pa.Table:
 
 def assign_topics(night: Night) -> None:
     """Write item_topic and user_topic_day of the night under the topic model that the run is for."""
-    from recsys_core.lake import empty
     from recsys_core.topics import assign
     from recsys_core.topics.tables import load_topics
 
@@ -219,14 +220,13 @@ def assign_topics(night: Night) -> None:
     asked = asked.filter(pc.and_(pc.equal(asked["kind"], "search"), pc.is_null(asked["item_id"])))
     queries = assign.search_topics(asked["user_key"].to_pylist(), asked["n_events"].to_pylist(), _documents(night, topics, asked), topics)
     manifest = night.lake.manifest("user_item_day", night.ds)
-    if not queries.num_rows and (manifest is None or not manifest.rows or not items.num_rows):
-        night.write("user_topic_day", empty(TABLES["user_topic_day"]))
+    if manifest is None or manifest.rows < night.settings.spark_from_rows:
+        days = assign.topic_days(night.read("user_item_day"), items, queries, night.ds, version.model_version)
+        night.write("user_topic_day", days)
         return
     spark = night.spark
-    rows = assign.user_topic_day(
-        night.scan("user_item_day"), spark.createDataFrame(items), spark.createDataFrame(queries), night.ds, version.model_version
-    )
-    night.write("user_topic_day", rows)
+    spread = spark.createDataFrame(items), spark.createDataFrame(queries)
+    night.write("user_topic_day", assign.user_topic_day(night.scan("user_item_day"), *spread, night.ds, version.model_version))
 
 
 def _declared_topics(night: Night, topics: Topics, model_version: str) -> pa.Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import Annotated
 
 import orjson
@@ -70,7 +71,8 @@ def fit_topics(
         proto = registry.ModelVersion(
             "", "", nights[0].isoformat(), ds, (night.ds + _ONE_DAY).isoformat(), known, fingerprint, night.stamp.code, space
         )
-        task = training.Task("", "", k, seed, night.ds, space, lambda topics: topic_labels(topics, generator, lake, say), warm=not cold)
+        shared = training.Task("", "", k, seed, night.ds, space, lambda topics: topic_labels(topics, generator, lake, say))
+        task = replace(shared, warm=not cold, processes=night.settings.train_processes)
         for version in training.fit_versions(lake, data, names, proto, task, follows):
             _say_fitted(night, version)
     lake.write_bytes(_record(night.ds), canonical_json({kinds[m]: name for m, name in names.items()}).encode())

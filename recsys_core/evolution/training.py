@@ -1,16 +1,13 @@
 """Training of a forecast: nights before a cut to learn from, later ones to stop by and to calibrate on; in one process or in several.
 
 Several processes train one network: each takes its share of every batch, and their gradients are averaged (DistributedDataParallel), so
-that the result is that of one process up to rounding. They are started and watched as torchrun does it, on this machine.
+that the result is that of one process up to rounding.
 """
 
 from __future__ import annotations
 
-import signal
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +19,7 @@ from recsys_core.evolution.calibration import platt
 from recsys_core.evolution.cut import Cut, Moments, Part, moments
 from recsys_core.evolution.features import MAX_STEPS, WINDOW, TopicDays, active, inputs, touched
 from recsys_core.evolution.network import Forecaster, Network, Recipe, logits, one_thread, tensors
+from recsys_core.processes import in_processes
 from recsys_core.recommenders.base import Ints
 
 # Moments that means and scales are taken from; batches among which users of about equal history are put together.
@@ -168,38 +166,10 @@ def _agreed(loss: float, device: str, processes: int) -> float:
 
 def _in_processes(days: TopicDays, cut: Cut, task: Task) -> tuple[bytes, list[float]]:
     """What `_train` gives, trained by several processes of this machine."""
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    with tempfile.TemporaryDirectory() as logs:
-        config = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=task.processes,
-            run_id="forecast",
-            rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",
-            local_addr="localhost",
-            max_restarts=0,
-            logs_specs=DefaultLogsSpecs(log_dir=logs),
-        )
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)}
-        try:
-            found: dict[int, Any] = elastic_launch(config, _worker)(days, cut, task)
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)  # the launcher leaves its own
-    state, losses = found[0]
-    return state, losses
+    found: tuple[bytes, list[float]] = in_processes(_worker, task.processes, task.device, days, cut, task)[0]
+    return found
 
 
 def _worker(days: TopicDays, cut: Cut, task: Task) -> tuple[bytes, list[float]]:
-    """One process of several; torch finds its place among them in what the launcher set."""
-    torch.distributed.init_process_group("gloo" if task.device == "cpu" else "nccl")
-    if task.device != "cpu":
-        torch.cuda.set_device(torch.distributed.get_rank() % torch.cuda.device_count())
-    try:
-        with one_thread():
-            return _train(days, cut, task, torch.distributed.get_rank())
-    finally:
-        torch.distributed.destroy_process_group()
+    with one_thread():
+        return _train(days, cut, task, torch.distributed.get_rank())

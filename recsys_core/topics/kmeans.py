@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -60,11 +61,11 @@ class KMeans:
         return len(self.centroids)
 
     @classmethod
-    def fit(cls, documents: np.ndarray, k: int, seed: int, start: Self | None = None) -> Self:
+    def fit(cls, documents: np.ndarray, k: int, seed: int, start: Self | None = None, processes: int = 1) -> Self:
         """A model of k topics, the largest first. `documents`: unit vectors (n, d) with n ≥ k, else ValueError.
 
         With `start` its topics go on in their places, if k is lower without the smallest ones, and if it is higher with new ones seeded
-        where documents are farthest from all topics.
+        where documents are farthest from all topics. `processes` share the work and change nothing else.
         """
         vectors = np.asarray(documents)
         if not 1 <= k <= len(vectors):
@@ -78,7 +79,7 @@ class KMeans:
             x = unit(unit(vectors[chosen]) - mean)
             seen = x.astype(np.float32)
             begin = None if start is None else _begin(seen, unit(start.centroids - mean), k, rng)
-            _, labels, _ = cluster(_smoothed(seen, k), k, seed, RESTARTS, begin)
+            _, labels, _ = cluster(_smoothed(seen, _neighbours(len(seen), k)), k, seed, RESTARTS, begin, processes=processes)
             slopes, offsets = _discriminant(x, labels, k)
             scores = _scores(vectors, mean, slopes, offsets)
             first = scores.argmax(axis=1)
@@ -121,10 +122,11 @@ def choose_k(vectors: np.ndarray, k_min: int, k_max: int, seed: int) -> tuple[in
     low = min(k_min, high)
     restarts = min(SEARCH_RESTARTS, max(2, SEARCH_WORK // len(x)))
     tried: dict[int, float] = {}
+    smoothed = cache(lambda neighbours: _smoothed(seen, neighbours))
 
     def look(numbers: np.ndarray) -> int:
         for k in sorted({int(n) for n in np.rint(numbers)} - set(tried)):
-            tried[k] = _silhouette(distance, cluster(_smoothed(seen, k), k, seed, restarts)[1])
+            tried[k] = _silhouette(distance, cluster(smoothed(_neighbours(len(seen), k)), k, seed, restarts)[1])
         best = max(tried.values())
         return max(k for k, value in tried.items() if value >= best - NEARLY * abs(best))
 
@@ -173,9 +175,12 @@ def _begin(x: np.ndarray, centroids: np.ndarray, k: int, rng: np.random.Generato
     return np.concatenate([centroids, x[plus_plus(x, k - len(centroids), rng, centroids)]])
 
 
-def _smoothed(x: np.ndarray, k: int) -> np.ndarray:
-    # Neighbours must not reach beyond a topic.
-    neighbours = min(NEIGHBOURS, len(x) // (2 * k))
+def _neighbours(n: int, k: int) -> int:
+    """How many neighbours of a document are looked at: they must not reach beyond a topic."""
+    return min(NEIGHBOURS, n // (2 * k))
+
+
+def _smoothed(x: np.ndarray, neighbours: int) -> np.ndarray:
     if neighbours < 1:
         return x
     return unit((1 - NEIGHBOUR_SHARE) * x + NEIGHBOUR_SHARE * neighbour_means(x, neighbours))

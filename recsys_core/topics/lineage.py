@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from recsys_core.topics.spherical import unit
 
@@ -192,6 +191,8 @@ def _jaccard(shared: np.ndarray) -> np.ndarray:
 
 
 def _matched(alike: np.ndarray) -> list[tuple[int, int]]:
+    from scipy.optimize import linear_sum_assignment
+
     rows, columns = linear_sum_assignment(-alike)
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True)]
 

@@ -1,18 +1,20 @@
-"""Clustering of unit vectors: spherical k-means (Dhillon & Modha 2001) seeded by greedy k-means++.
+"""Clustering of unit vectors: spherical k-means (Dhillon & Modha 2001) seeded by greedy k-means++, see `lloyd` for its rounds.
 
 On the CPU by numpy, on a GPU by torch, with the same functions: rows are an array of either.
 """
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
 
-MAX_ROUNDS = 60
-# Rows of a block of cosines: some megabytes.
-BLOCK = 4096
+from recsys_core.topics import sharded
+from recsys_core.topics.lloyd import BLOCK, MAX_ROUNDS, Found, lloyd
+
 # Below this many multiplications a round, a GPU's start costs more than it saves.
 GPU_WORK = 1e10
 
@@ -23,28 +25,49 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
 
 
+def on_gpu(work: float) -> bool:
+    """Whether there is a GPU and `work` (multiplications a round) is worth its start."""
+    if work < GPU_WORK:
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
 def on_device(x: np.ndarray, work: float) -> Any:
-    """The rows on the GPU, when there is one and `work` (multiplications) is worth it, else as they are."""
-    if work >= GPU_WORK:
-        import torch
+    """The rows on the GPU, where that is worth it, else as they are."""
+    if not on_gpu(work):
+        return x
+    import torch
 
-        if torch.cuda.is_available():
-            return torch.from_numpy(x).cuda()
-    return x
+    return torch.from_numpy(x).cuda()
 
 
-def cluster(x: np.ndarray, k: int, seed: int, restarts: int, start: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, float]:
-    """(unit centroids, labels, sum of cosines): the best of `restarts` by that sum, every cluster with one row at least.
+def cluster(
+    x: np.ndarray, k: int, seed: int, restarts: int, start: np.ndarray | None = None, rounds: int = MAX_ROUNDS, processes: int = 1
+) -> Found:
+    """The best of `restarts` by its sum of cosines, every cluster with one row at least; as many threads run as there are cores.
 
-    x      unit rows (n, d) with n ≥ k
-    start  centroids (k, d) to go on from, instead of restarts
+    x          unit rows (n, d) with n ≥ k, float32, float16 as stored, or what is made float32
+    start      centroids (k, d) to go on from, instead of restarts
+    processes  that share the rows, see `sharded`: a matter of memory and time, never of what comes out
     """
-    x = np.ascontiguousarray(x, np.float32)  # twice as fast as float64, and the labels hardly ever differ
-    rows = on_device(x, float(len(x)) * k * x.shape[1])
-    if start is not None:
-        return _lloyd(x, rows, np.asarray(start, np.float32))
-    streams = (np.random.default_rng([seed, k, restart]) for restart in range(restarts))
-    return max((_lloyd(x, rows, x[plus_plus(x, k, rng)]) for rng in streams), key=lambda run: run[2])
+    x = x if x.dtype in (np.float16, np.float32) else x.astype(np.float32)  # no label hangs on more
+    threads, work = len(os.sched_getaffinity(0)), float(len(x)) * k * x.shape[1]
+
+    def begun(restart: int) -> np.ndarray:
+        return x[plus_plus(x.astype(np.float32, copy=False), k, np.random.default_rng([seed, k, restart]))] if start is None else start
+
+    number = 1 if start is not None else restarts
+    with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
+        if processes > 1:
+            device = "cuda" if on_gpu(work) else "cpu"
+            found = sharded.share_out(x, list(pool.map(begun, range(number))), rounds, processes, device)
+        else:
+            rows = on_device(x, work)
+            tensor, each = None if rows is x else rows, threads if number == 1 else 1
+            found = list(pool.map(lambda restart: lloyd(x, begun(restart), rounds, tensor, threads=each), range(number)))
+    return max(found, key=lambda run: run[2])
 
 
 def plus_plus(x: np.ndarray, k: int, rng: np.random.Generator, served: np.ndarray | None = None) -> np.ndarray:
@@ -108,19 +131,3 @@ def _like(rows: Any, centroids: np.ndarray) -> Any:
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(centroids)).to(rows.device)
-
-
-def _lloyd(x: np.ndarray, rows: Any, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    k, labels = len(centroids), np.full(len(x), -1)
-    for _ in range(MAX_ROUNDS):
-        found, best = nearest(rows, centroids)
-        for empty in np.flatnonzero(np.bincount(found, minlength=k) == 0):
-            shared = np.bincount(found, minlength=k)[found] > 1
-            lone = int(np.where(shared, best, np.inf).argmin())
-            found[lone], best[lone] = empty, 1.0
-        if np.array_equal(found, labels):
-            break
-        labels = found
-        member = csr_matrix((np.ones(len(x), x.dtype), (labels, np.arange(len(x)))), shape=(k, len(x)))
-        centroids = unit(member @ x).astype(x.dtype)
-    return centroids, labels, float((x * centroids[labels]).sum(dtype=np.float64))

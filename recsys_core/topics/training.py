@@ -14,6 +14,7 @@ from recsys_core.registry import ModelVersion, register
 from recsys_core.topics import keywords, number, quality, topic_model
 from recsys_core.topics.corpus import Corpus
 from recsys_core.topics.hierarchy import hierarchy
+from recsys_core.topics.kmeans import KMeans
 from recsys_core.topics.lineage import NO_TOPIC, Before, kept_share, new_ids, trace
 from recsys_core.topics.rows import Level, lineage_rows, topic_rows, uppers
 from recsys_core.topics.spherical import unit
@@ -37,6 +38,7 @@ class Task:
     taken   topic ids that other versions gave out
     warm    whether training starts from the topics of the version before
     labels  (words, typical texts, topic id) of all topics → (English label, Chinese label, source)
+    processes  that share the work of a method that can share it
     """
 
     model_version: str
@@ -48,6 +50,7 @@ class Task:
     labels: Labels
     taken: Collection[int] = ()
     warm: bool = True
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,8 @@ def train(data: Corpus, task: Task, old: Previous | None) -> Trained:
     on_words = cls.documents == "tokens"
     fitted_on = [*data.words, *data.reviews] if on_words else documents_of(cls, data.vectors, data.words)
     start = old.topics.model if old and task.warm and type(old.topics.model) is cls and (on_words or _same_space(old, task)) else None
-    model = cls.fit(fitted_on, task.k, task.seed, **({"start": start} if start else {}))
+    more: dict[str, Any] = ({"start": start} if start else {}) | ({"processes": task.processes} if cls is KMeans else {})
+    model = cls.fit(fitted_on, task.k, task.seed, **more)
     weights = model.weights(documents_of(model, data.vectors, data.words))
     first = weights.argmax(axis=1)
     centres = _centroids(data.vectors, weights, first)

@@ -1,7 +1,7 @@
 """Makes the archive of Spark's classes with which recsys_core/spark.py starts the JVM: `python -m docker.spark_classes`.
 
 The Spark jobs of a night of a tiny simulated shop run in a throw-away folder; as the JVM ends it archives what it loaded for them
-(about a minute, 190 MB). Run again after another Java or another pyspark was installed; a session does without where there is none.
+(about a minute, 110 MB). Run again after another Java or another pyspark was installed; a session does without where there is none.
 """
 
 from __future__ import annotations

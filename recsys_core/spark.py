@@ -33,6 +33,8 @@ LOCAL_CONF = {
         f"{_QUIET} -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseParallelGC -Xss4m -Duser.timezone=UTC"
     ),
 }
+# Executors elsewhere find this code where it lies here: all machines have the same folders, by one image or one file system.
+CLUSTER_CONF = {"spark.executorEnv.PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
 CONF = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
@@ -69,7 +71,7 @@ def session(master: str = "local[2]", app: str = "nightly-interests", conf: dict
     if master.startswith("local"):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-    settings = {**CONF, **(LOCAL_CONF if master.startswith("local") else {}), **(conf or {})}
+    settings = {**CONF, **(LOCAL_CONF if master.startswith("local") else CLUSTER_CONF), **(conf or {})}
     if (archive := class_archive()) and settings.get("spark.driver.extraJavaOptions") == LOCAL_CONF["spark.driver.extraJavaOptions"]:
         settings["spark.driver.extraJavaOptions"] += f' "-XX:SharedArchiveFile={archive}" -Xshare:auto -Xlog:cds=off -Xlog:cds+dynamic=off'
     builder = SparkSession.builder.master(master).appName(app)

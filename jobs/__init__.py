@@ -31,6 +31,7 @@ class Job:
     `optional` names tables that it reads where they are there, and does without where not.
     `last_line` names a function of the night whose answer is said last, as one line of JSON, whether the job ran or was up to date.
     `together` names a function that does the job for many nights (a list) at once, which costs less than for each.
+    `in_turn` says that nights cost less one after the other, because each is spared what earlier ones did.
     """
 
     run: str
@@ -43,6 +44,7 @@ class Job:
     optional: tuple[str, ...] = ()
     last_line: str | None = None
     together: str | None = None
+    in_turn: bool = False
 
 
 # What lists are made from, every night and when their ranker is fitted (jobs.past).
@@ -111,6 +113,7 @@ NIGHTLY: dict[str, Job] = {
         "torch",
         "texts",
         "vectors of texts not met before",
+        in_turn=True,
     ),
     "annotate": Job(
         "jobs.annotate:annotate",
@@ -172,7 +175,7 @@ NIGHTLY: dict[str, Job] = {
         "jobs.expand:expand",
         {"user_interest": 1, "user_topic_day": WINDOW, "user_item_day": WINDOW, "item_topic": 1, "declared_topic": 1, "event_weights": 1},
         ("user_interest_expansion", "interest_edge"),
-        "spark",
+        "python",
         "interests",
         "topics a user may take up next; topics held together, one after the other, alike or of one kind",
         settings=("event_types", "sensitive_topics", "taxonomy_edges", "text_generator", "text_model"),
@@ -195,7 +198,7 @@ NIGHTLY: dict[str, Job] = {
             "text_embedding": 1,
         },
         ("user_segment",),
-        "spark",
+        "python",
         "interests",
         "audiences: users near each topic, and those whom the site's rules describe",
         settings=("segments", "sensitive_topics"),

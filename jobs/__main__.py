@@ -96,7 +96,8 @@ def _night(**values: Any) -> None:
 
 def _nights(**values: Any) -> None:
     check_range(values)
-    run(values, lambda r: r.nights(values["first"], values["last"], values["jobs"], values["force"], values["trigger"], values["parallel"]))
+    names = ("first", "last", "jobs", "force", "trigger", "parallel")
+    run(values, lambda r: r.nights(*(values[name] for name in names), processes=True))
 
 
 def _training(**values: Any) -> None:
@@ -250,7 +251,11 @@ def _others() -> dict[str, tuple[str, Callable[..., None], Callable[[], list[cli
                 jobs_option(),
                 *run_options(),
                 click.Option(
-                    ["--parallel"], type=click.IntRange(1, 64), default=2, show_default=True, help="nights of a Spark job at a time"
+                    ["--parallel"],
+                    type=click.IntRange(1, 64),
+                    default=2,
+                    show_default=True,
+                    help="nights of a job at a time, each in a process",
                 ),
             ],
         ),

@@ -2,7 +2,8 @@
 
 Jobs go in the registry's order, each over all nights of a batch, oldest first. That order is right because no job looks back on what it
 writes itself: whatever a night needs of earlier nights was written by jobs before it (`graph_markdown` lists it). So the nights of one job
-depend on each other in nothing, and those that spend their time in Spark run side by side. The rows are those of one night after another.
+depend on each other in nothing and run side by side, in processes of their own or as jobs of one Spark session. The rows are those of one
+night after another.
 """
 
 from __future__ import annotations
@@ -14,16 +15,20 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from jobs import ALL, NIGHTLY, OUTSIDE, Job, is_fact, writer_of
+from jobs.workers import SparkNeededError
 
 if TYPE_CHECKING:
     from jobs.runner import Runner
+    from jobs.workers import Workers
 
 # Nights that go through the jobs and into the warehouse together.
 BATCH = 30
 
 
-def nights(runner: Runner, landed: list[dt.date], jobs: Iterable[str], force: bool, trigger: str, parallel: int) -> None:
-    """Run jobs for nights (oldest first), `parallel` nights of a Spark job side by side.
+def nights(
+    runner: Runner, landed: list[dt.date], jobs: Iterable[str], force: bool, trigger: str, parallel: int, workers: Workers | None = None
+) -> None:
+    """Run jobs for nights (oldest first), `parallel` nights of a job side by side: in workers where there are any, else those of Spark.
 
     A night that fails stops those after it; the ones before it are finished and published, then its error is raised.
     """
@@ -38,16 +43,27 @@ def nights(runner: Runner, landed: list[dt.date], jobs: Iterable[str], force: bo
             if spec.together:
                 runner.run_together(job, batch, force, trigger)
                 continue
-            failed = _first_failure([partial(runner.run, job, ds, force, trigger) for ds in batch], _side_by_side(spec, parallel))
+            apart = _apart(spec)
+            one = partial(_in_worker, runner, workers) if workers and apart else runner.run
+            at_a_time = parallel if apart and (workers or spec.runtime == "spark") else 1
+            failed = _first_failure([partial(one, job, ds, force, trigger) for ds in batch], at_a_time)
             if failed:
                 batch, failure = batch[: failed[0]], failed[1]
         if failure:
             raise failure
 
 
-def _side_by_side(job: Job, parallel: int) -> int:
-    """Of how many nights a job runs at a time: one that looks back on what it writes itself goes night by night."""
-    return parallel if job.runtime == "spark" and not any(job.reads.get(table, 1) > 1 for table in job.writes) else 1
+def _apart(job: Job) -> bool:
+    """Whether nights of a job can be done at the same time: one that looks back on what it writes itself goes night by night."""
+    return not job.in_turn and not any(job.reads.get(table, 1) > 1 for table in job.writes)
+
+
+def _in_worker(runner: Runner, workers: Workers, job: str, ds: dt.date, force: bool, trigger: str) -> None:
+    """Do a night's job in a worker, or here if it turns out to be one for Spark."""
+    try:
+        workers.run(job, ds, force, trigger)
+    except SparkNeededError:
+        runner.run(job, ds, force, trigger)
 
 
 def _first_failure(works: Sequence[Callable[[], None]], parallel: int) -> tuple[int, Exception] | None:

@@ -7,7 +7,7 @@ import hashlib
 import importlib
 import inspect
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from recsys_core import evolution, registry
 from recsys_core.acceptance import acceptances
 from recsys_core.attempts import Attempt, claim
 from recsys_core.events import FITTED_WEIGHTS
-from recsys_core.lake import Lake, LakeError, Manifest, Stamp, canonical_json, digest
+from recsys_core.lake import Lake, LakeError, Manifest, Part, Stamp, Stream, Target, canonical_json, digest
 from recsys_core.landing import Landing
 from recsys_core.tables import TABLES
 from recsys_core.vectors import VectorStore
@@ -62,7 +62,10 @@ def code_version() -> str:
     """Hash of the source that rows come from, so that a changed rule is a changed run; what only lands, shows or starts is left out."""
     hasher = hashlib.sha256()
     root = Path(__file__).resolve().parent.parent
-    apart = {root / "jobs" / name for name in ("__main__.py", "options.py", "tools.py", "demo.py", "erase.py", "intraday.py", "overlay.py")}
+    apart = {
+        root / "jobs" / name
+        for name in ("__main__.py", "options.py", "tools.py", "demo.py", "erase.py", "intraday.py", "overlay.py", "workers.py")
+    }
     apart |= {root / "recsys_core" / "erasure" / name for name in ("landing.py", "rows.py")}
     apart |= {path for name in ("intraday", "report", "simulate", "sources") for path in (root / "recsys_core" / name).rglob("*.py")}
     for path in sorted({*(root / "jobs").rglob("*.py"), *(root / "recsys_core").rglob("*.py")} - apart):
@@ -197,9 +200,19 @@ class Night:
         """Built nights of a table within the declared look-back (or `back` nights, fewer), tonight included, oldest first."""
         return self.runner.window(self.job, table, self.ds, self.under, back)
 
-    def read(self, table: str, back: int | None = None, columns: list[str] | None = None) -> pa.Table:
-        """Rows of those nights as Arrow."""
-        return self.lake.read(table, self.nights(table, back), columns, **self._parts(table))
+    def read(
+        self,
+        table: str,
+        back: int | None = None,
+        columns: list[str] | None = None,
+        users: tuple[str | None, str | None] | None = None,
+    ) -> pa.Table:
+        """Rows of those nights as Arrow, those of users from low to below high where `users` says so (None: no bound)."""
+        return self.lake.read(table, self.nights(table, back), columns, users, **self._parts(table))
+
+    def stream(self, table: str) -> Stream:
+        """Tonight's rows, for who passes them on and holds few at a time."""
+        return self.lake.stream(table, self.nights(table, 1), **self._parts(table))
 
     def scan(self, table: str, back: int | None = None) -> DataFrame:
         """Rows of those nights as a Spark DataFrame."""
@@ -211,11 +224,22 @@ class Night:
 
     def write(self, table: str, rows: pa.Table | DataFrame, **made_by: str) -> Manifest:
         """Write tonight's partition of a table that the job declares; `made_by` adds to the models that its manifest names."""
+        self.written[table] = self.lake.write(table, self.ds, rows, self._stamp_of(table, made_by), **self._parts(table))
+        return self.written[table]
+
+    def target(self, table: str, **made_by: str) -> Target:
+        """Where tasks write parts of tonight's partition of a table that the job declares, for `finish`."""
+        return self.lake.target(table, self.ds, self._stamp_of(table, made_by), **self._parts(table))
+
+    def finish(self, target: Target, parts: Sequence[Part]) -> Manifest:
+        """Make the partition live that consists of these parts."""
+        self.written[target.table] = self.lake.finish(target, parts)
+        return self.written[target.table]
+
+    def _stamp_of(self, table: str, made_by: dict[str, str]) -> Stamp:
         if table not in JOBS[self.job].writes:
             raise LakeError(f"job {self.job} does not declare that it writes {table}: add it to its line in jobs/__init__.py")
-        stamp = replace(self.stamp, models=self.stamp.models | made_by)
-        self.written[table] = self.lake.write(table, self.ds, rows, stamp, **self._parts(table))
-        return self.written[table]
+        return replace(self.stamp, models=self.stamp.models | made_by)
 
     def _declared(self, setting: str) -> Any:
         """A site setting; the job declares that it uses it, so that another one is another run."""
@@ -488,9 +512,14 @@ class Runner:
         force: bool = False,
         trigger: str = "manual",
         parallel: int = 1,
+        processes: bool = False,
     ) -> None:
-        """Run all landed nights from first to last, both included (see jobs.backfill): those that never landed are named."""
+        """Run all landed nights from first to last, both included (see jobs.backfill): those that never landed are named.
+
+        `parallel` nights of a job at a time; `processes` says whether in processes of their own where that can be.
+        """
         from jobs import backfill
+        from jobs.workers import Workers
 
         landed = [d for d in self.landing.nights() if first <= d <= last]
         if not landed:
@@ -498,7 +527,12 @@ class Runner:
         jobs = list(jobs)
         if set(jobs) == set(NIGHTLY):
             self.request(landed)
-        backfill.nights(self, landed, jobs, force, trigger, parallel)
+        workers = Workers(self, parallel) if processes and parallel > 1 and len(landed) > 1 else None
+        try:
+            backfill.nights(self, landed, jobs, force, trigger, parallel, workers)
+        finally:
+            if workers:
+                workers.close()
         absent = (last - first).days + 1 - len(landed)
         if absent:
             self.say(f"{absent} nights of the range never landed and are absent")

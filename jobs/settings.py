@@ -48,10 +48,15 @@ class Settings(BaseSettings):
     grace_s: int = Field(0, ge=0, description="seconds to wait for late deliveries after a night's local end")
     spark_master: str = Field("local[2]", description="Spark master URL")
     spark_conf: dict[str, str] = Field(default_factory=dict, description="further Spark settings, as a JSON object")
+    spark_from_rows: int = Field(
+        500_000, ge=0, description="rows from which on Spark does what a single process also can: below, it would cost more than the rows"
+    )
     known_cutoff: dt.datetime | None = Field(None, description="what was received later is not known: a moment like 2026-03-16T00:00:00Z")
     block_on_history: bool = Field(False, description="whether a jump of volume or null shares blocks a big night, instead of warning")
     encoder: str = Field("bilingual", description="text encoder: bilingual, minilm, lsa, fine_tuned, or hf:<folder or Hugging Face id>")
-    encoder_backend: str = Field("auto", pattern="^(auto|torch|openvino)$", description="what computes vectors on a CPU")
+    encoder_backend: str = Field(
+        "auto", pattern="^(auto|torch|int8|openvino)$", description="what computes vectors on a CPU: int8 is faster and coarser than torch"
+    )
     topic_models: str = Field("kmeans,lda", description="topic models that training fits, comma-separated: nights use the first")
     embed_on: str = Field("local", pattern="^(local|spark)$", description="whether this process embeds new texts, or Spark's executors do")
     event_types_file: str | None = Field(None, description="TOML file with other weights and decay of event types: docs/event-types.md")
@@ -75,7 +80,9 @@ class Settings(BaseSettings):
     )
     recommenders: str = Field("transitions,content,popularity", description="sources that the lists blend, comma-separated")
     forecast_models: str = Field("gru", description="sequence models that training fits, comma-separated: nights use the first")
-    train_processes: int = Field(1, ge=1, le=64, description="processes that train a forecast together, each on a GPU of its own if any")
+    train_processes: int = Field(
+        1, ge=1, le=64, description="processes that train a forecast or k-means together, each on its own GPU if any"
+    )
     text_generator: str = Field(
         "template", pattern="^(template|local|endpoint)$", description="what names topics: template, local (a language model) or endpoint"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 # Modules of this folder that benchmarks share, no commands.
-SHARED = ("interactions", "rectools_peer", "topic_days", "topn_peers")
+SHARED = ("interactions", "rectools_peer", "topic_days", "topn_peers", "ways")
 
 
 class Modules(click.Group):

@@ -55,7 +55,6 @@ SECTIONS = {
             ("Simulated shop", "lists --source simulated --nights 14 --seed 12"),
         ),
     ),
-    "topn-speed": Section("five minutes", (("", "topn-speed"),)),
 }
 
 

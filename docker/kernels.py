@@ -10,7 +10,8 @@ import datetime as dt
 import tempfile
 from pathlib import Path
 
-from jobs.runner import ONE_DAY, Runner
+from jobs.night import ONE_DAY
+from jobs.runner import Runner
 from jobs.settings import Settings
 from recsys_core.simulate import simulate
 

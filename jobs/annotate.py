@@ -16,7 +16,7 @@ from recsys_core.lake import canonical_json, digest, empty
 from recsys_core.tables import TABLES
 
 if TYPE_CHECKING:
-    from jobs.runner import Night
+    from jobs.night import Night
     from recsys_core.annotate.classify import Taxonomy
 
 # Kinds of models that give labels.

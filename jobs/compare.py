@@ -8,7 +8,7 @@ from recsys_core.lake import empty
 from recsys_core.tables import TABLES
 
 if TYPE_CHECKING:
-    from jobs.runner import Night
+    from jobs.night import Night
 
 
 def compare(night: Night) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jobs.runner import ONE_DAY, Runner
+from jobs.night import ONE_DAY
+from jobs.runner import Runner
 from jobs.settings import load_settings
 
 HOME = Path("var/demo")

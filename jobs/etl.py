@@ -8,7 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from jobs.as_of import end_of, known_cutoff
-from jobs.runner import Night, ParameterError
+from jobs.night import Night
+from jobs.runner import ParameterError
 from recsys_core.lake import Part
 
 if TYPE_CHECKING:

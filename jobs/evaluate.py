@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from jobs.past import facts
 
 if TYPE_CHECKING:
-    from jobs.runner import Night
+    from jobs.night import Night
     from recsys_core.evaluation import Cut
     from recsys_core.recommenders.history import History
 

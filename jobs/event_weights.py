@@ -11,7 +11,7 @@ from recsys_core.events import FITTED_WEIGHTS
 from recsys_core.lake import canonical_json, digest
 
 if TYPE_CHECKING:
-    from jobs.runner import Night
+    from jobs.night import Night
 
 
 def fit_event_weights(

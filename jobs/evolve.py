@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from jobs import WINDOW, YEAR
 from jobs.as_of import end_of
-from jobs.runner import Night, ParameterError
+from jobs.night import Night
+from jobs.runner import ParameterError
 from recsys_core import registry
 from recsys_core.lake import canonical_json, digest, empty
 from recsys_core.tables import TABLES

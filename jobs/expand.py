@@ -14,7 +14,7 @@ from recsys_core.tables import TABLES
 if TYPE_CHECKING:
     import numpy as np
 
-    from jobs.runner import Night
+    from jobs.night import Night
     from recsys_core.expansion.neighbours import Scores
     from recsys_core.expansion.state import Week
 

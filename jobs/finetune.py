@@ -14,7 +14,7 @@ from recsys_core.lake import LakeError, canonical_json, digest
 if TYPE_CHECKING:
     import numpy as np
 
-    from jobs.runner import Night
+    from jobs.night import Night
 
 NAME = "fine_tuned"
 DEFAULT_BASE = "bilingual"

@@ -18,7 +18,8 @@ from recsys_core.tables import TABLES
 from recsys_core.texts import language
 
 if TYPE_CHECKING:
-    from jobs.runner import Night, Runner
+    from jobs.night import Night
+    from jobs.runner import Runner
     from recsys_core.topics.tables import Topics
 
 

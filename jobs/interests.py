@@ -16,7 +16,7 @@ from recsys_core.lake import Lake, Part, Target, empty
 from recsys_core.tables import TABLES
 
 if TYPE_CHECKING:
-    from jobs.runner import Night
+    from jobs.night import Night
     from recsys_core.declared import Stances
     from recsys_core.events import Weights
     from recsys_core.profiles.spread import Users

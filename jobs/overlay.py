@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 from jobs import NIGHTLY
 from jobs.as_of import end_of
 from jobs.etl import parse_job
-from jobs.runner import AbsentNightError, Night, Runner, code_version, parameters_of
+from jobs.night import Night
+from jobs.runner import AbsentNightError, Runner, code_version, parameters_of
 from recsys_core.intraday.running_day import WHAT, RunningDay
 from recsys_core.lake import LakeError, Manifest, Stamp, checksum, digest, empty
 from recsys_core.tables import TABLES

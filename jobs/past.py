@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import SparkSession
 
-    from jobs.runner import Night
+    from jobs.night import Night
     from recsys_core.recommenders.history import History
 
 # Rows of earlier nights' facts that a process keeps from job to job and from night to night, about 50 bytes each.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jobs import JOBS
 from jobs.as_of import cleaned_as_known, end_of, known_otherwise
-from jobs.runner import Night
+from jobs.night import Night
 from recsys_core.lake import checksum, digest, empty
 from recsys_core.tables import TABLES
 

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from jobs import JOBS, NIGHTLY
 from jobs.as_of import cleaned_as_known, known_cutoff
-from jobs.runner import Night, ParameterError, parameters_of
+from jobs.night import Night
+from jobs.runner import ParameterError, parameters_of
 from recsys_core.acceptance import acceptances
 from recsys_core.lake import LakeError, digest
 from recsys_core.tables import TABLES

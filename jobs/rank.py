@@ -12,7 +12,7 @@ from jobs import past
 from recsys_core import registry
 
 if TYPE_CHECKING:
-    from jobs.runner import Night
+    from jobs.night import Night
     from recsys_core.experiments import Experiment
     from recsys_core.lists import Recipe, Variant
     from recsys_core.ranking.blender import Blend

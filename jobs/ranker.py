@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from jobs import past
 from jobs.as_of import end_of
-from jobs.runner import ONE_DAY, ParameterError
+from jobs.night import ONE_DAY
+from jobs.runner import ParameterError
 from recsys_core import registry
 from recsys_core.lake import canonical_json, digest
 
 if TYPE_CHECKING:
-    from jobs.runner import Night
+    from jobs.night import Night
 
 
 def fit_ranker(

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 if TYPE_CHECKING:
-    from jobs.runner import Night
+    from jobs.night import Night
     from recsys_core.declared import Stances
     from recsys_core.segments.counts import TopicTree
     from recsys_core.segments.rules import Rules

@@ -10,7 +10,8 @@ import orjson
 
 from jobs import WINDOW, YEAR
 from jobs.as_of import end_of
-from jobs.runner import Night, ParameterError, Runner
+from jobs.night import Night
+from jobs.runner import ParameterError, Runner
 from recsys_core import registry
 from recsys_core.lake import LakeError, canonical_json, digest
 

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.runner import Night, Runner
+from jobs.night import Night
+from jobs.runner import Runner
 from jobs.settings import Settings
 from recsys_core import event_weights, registry
 from recsys_core.events import COUNTED_TYPES, DEFAULT_WEIGHTS, FITTED_WEIGHTS, overridden

@@ -15,7 +15,8 @@ from jobs import JOBS, NIGHTLY, Job
 from jobs import plan as planning
 from jobs import runner as running
 from jobs.__main__ import main
-from jobs.runner import Night, Runner
+from jobs.night import Night
+from jobs.runner import Runner
 from jobs.settings import SettingError, Settings
 from recsys_core.encoders import space_of
 from recsys_core.events import COUNTED_TYPES, DEFAULT_WEIGHTS, EVENT_TYPES, OverrideError, markdown, overridden, type_weights

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pytest
 
 from jobs.evaluate import _forecast_rows
-from jobs.runner import Night, ParameterError, Runner
+from jobs.night import Night
+from jobs.runner import ParameterError, Runner
 from jobs.settings import Settings
 from recsys_core import evolution, registry
 from recsys_core.evolution import calibration, features, metrics, network, training

@@ -15,7 +15,8 @@ import pytest
 
 from jobs import intraday as job
 from jobs import publish
-from jobs.runner import AbsentNightError, Night
+from jobs.night import Night
+from jobs.runner import AbsentNightError
 from jobs.settings import Settings
 from recsys_core import encoders, registry
 from recsys_core import intraday as arithmetic

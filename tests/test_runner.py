@@ -16,7 +16,8 @@ import jobs
 from jobs import Job, backfill
 from jobs import plan as planning
 from jobs import runner as running
-from jobs.runner import AbsentNightError, Night, NotBuiltError, Runner
+from jobs.night import Night
+from jobs.runner import AbsentNightError, NotBuiltError, Runner
 from jobs.settings import Settings
 from recsys_core import registry
 from recsys_core.encoders import space_of

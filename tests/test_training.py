@@ -14,7 +14,8 @@ import pyarrow as pa
 import pytest
 
 from jobs.evaluate import _topic_rows
-from jobs.runner import Night, ParameterError, Runner
+from jobs.night import Night
+from jobs.runner import ParameterError, Runner
 from jobs.settings import Settings
 from recsys_core import encoders, registry
 from recsys_core.events import COUNTED_TYPES

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recsys_core.kept import Kept
 from recsys_core.lake import Lake, Part, Target, empty
 from recsys_core.tables import TABLES
 
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
 # Rows looked back at that cost what one of those costs by which SPARK_FROM_ROWS counts, and rows of a range of users.
 _BACK, RANGE_ROWS = 120, 2_000_000
-# Facts of nights that are kept for the next night of this process, condensed.
-KEPT_BYTES = 1 << 30
 THREADS = 2
+# Facts of nights, condensed, for the next night of this process.
+_kept = Kept(1 << 30)
 _TABLES = ("session", "user_topic_day", "user_item_day", "item_topic", "user_item_context_day")
 
 
@@ -167,7 +168,7 @@ def _here(night: Night, work: Work, n: int) -> tuple[list[Summary], Iterable[Mad
 
     def read(table: str, ds: dt.date, columns: list[str] | None, make: Callable[[pa.Table], pa.Table]) -> pa.Table:
         key = work.url, table, runs[table, ds], len(columns or []), repr(work.weights)
-        return _KEPT.of(key, lambda: make(night.lake.read(table, [ds], columns, None, **work.parts[table])))
+        return _kept.of(key, lambda: make(night.lake.read(table, [ds], columns, None, **work.parts[table])))
 
     facts = work.facts(read)
     with ThreadPoolExecutor(THREADS) as pool:
@@ -252,26 +253,3 @@ class _Told:
     def written(self, number: int, table: str, make: Callable[[], pa.Table]) -> Part:
         """The part of a table that a range of users is."""
         return self.targets[table].write(number, make())
-
-
-class _Kept:
-    """Tables that are made once, as long as there is room for them."""
-
-    def __init__(self, most: int) -> None:
-        """Up to so many bytes, the least recently used going first."""
-        self.most, self.bytes = most, 0
-        self.tables: dict[tuple[Any, ...], pa.Table] = {}
-
-    def of(self, key: tuple[Any, ...], make: Callable[[], pa.Table]) -> pa.Table:
-        """The table of a key."""
-        rows = self.tables.pop(key, None)
-        if rows is None:
-            rows = make()
-            self.bytes += rows.nbytes
-        self.tables[key] = rows
-        while self.bytes > self.most and len(self.tables) > 1:
-            self.bytes -= self.tables.pop(next(iter(self.tables))).nbytes
-        return rows
-
-
-_KEPT = _Kept(KEPT_BYTES)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import datetime as dt
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from recsys_core.kept import Kept
 
+if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import SparkSession
 
     from jobs.night import Night
     from recsys_core.recommenders.history import History
 
-# Rows of earlier nights' facts that a process keeps from job to job and from night to night, about 50 bytes each.
-KEPT_ROWS = 8_000_000
-_kept: OrderedDict[tuple[object, ...], pa.Table] = OrderedDict()
+# Facts of earlier nights, from job to job and from night to night.
+_kept = Kept(1 << 29)
 
 
 @dataclass(frozen=True)
@@ -59,19 +58,12 @@ def facts(night: Night) -> pa.Table:
 
     from recsys_core.recommenders import history
 
-    def of_nights() -> Iterator[pa.Table]:
-        for d in night.nights("user_item_day"):
-            made = night.lake.manifest("user_item_day", d)
-            key = (d, made.checksum if made else None, *sorted(night.event_types.base.items()))
-            if key not in _kept:
-                _kept[key] = history.reduce_night(night.lake.read("user_item_day", [d], history.COLUMNS), night.event_types)
-            _kept.move_to_end(key)
-            yield _kept[key]
+    def of_night(ds: dt.date) -> pa.Table:
+        made = night.lake.manifest("user_item_day", ds)
+        key = (ds, made.checksum if made else None, *sorted(night.event_types.base.items()))
+        return _kept.of(key, lambda: history.reduce_night(night.lake.read("user_item_day", [ds], history.COLUMNS), night.event_types))
 
-    found = pa.concat_tables(of_nights())
-    while len(_kept) > 1 and sum(rows.num_rows for rows in _kept.values()) > KEPT_ROWS:
-        _kept.popitem(last=False)
-    return found
+    return pa.concat_tables(map(of_night, night.nights("user_item_day")))
 
 
 def cluster(night: Night) -> SparkSession | None:

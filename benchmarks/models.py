@@ -104,7 +104,8 @@ def main(data: Path | None, events: int, rounds: int, way: str | None) -> None:
         runs = compare("benchmarks.models", [*WAYS], given, rounds)
         notes = [f"{data or f'{events:,} interactions drawn'}; the last of each user is to be found; first and warm are the learning alone"]
         notes += [
-            "each method is to be compared with its own kind: transitions with those by Spark, cosine, EASE and ALS with the packages'"
+            "each method is to be compared with its own kind: transitions with those by Spark, cosine, EASE and ALS with the packages'",
+            "of 500,000 interactions Spark's transitions did not fit into a driver of 2 GB",
         ]
         show("Models of top-N lists", runs, [*OURS], (), notes, ("implicit", "pyspark", "numba"))
         return

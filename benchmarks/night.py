@@ -60,9 +60,11 @@ def prepare(root: Path, nights: int, shop: dict[str, float], trained: int) -> No
 
 
 def checksums(root: Path, first: dt.date, last: dt.date) -> dict[str, str]:
-    """What each table holds of these nights: partition's folder → checksum."""
+    """What each table holds of these nights: partition's folder → checksum; not vectors, which whoever met their text first has written."""
     found = {}
     for path in sorted((root / "lake").glob("[!_]*/**/_manifest.json")):
+        if "text_embedding" in path.parts:
+            continue
         if path.parent.name.startswith("ds=") or path.parent.parent.name.startswith("ds="):
             manifest = json.loads(path.read_text(encoding="utf-8"))
             if first.isoformat() <= manifest["ds"] <= last.isoformat() and not path.parent.name.startswith("run="):

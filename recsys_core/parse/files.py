@@ -84,7 +84,6 @@ class FileParser:
         self.fields: Counter[str] = Counter()
         self.users = Users(parser.job)
         self.refused: str | None = None
-        self.most = 0
         self._scanner = Scanner(parser, partition)
 
     def batches(self, opener: Callable[[], BinaryIO]) -> Iterator[pa.RecordBatch]:
@@ -118,7 +117,6 @@ class FileParser:
         epochs = sum(1 for code in self.by_reason if code.startswith("epoch_"))
         more = {
             "users": len(self.users.met),
-            "most": self.most,
             "mixed_epoch": int(epochs > 1),
             "by_reason": self.by_reason,
             "fields": self.fields,

@@ -231,7 +231,7 @@ def main(events: int, files: int, workers: str, rounds: int, only: str | None, d
     if len(spread) > 1 and set(spread) <= runs.keys():
         least, most = runs[spread[0]], runs[spread[-1]]
         notes.append(f"{numbers[-1]} workers beside {numbers[0]}, warm: {least.best / most.best:.2f} times as fast")
-    ways.show("clean", runs, [*own], ["gunzip"], notes, ("pyspark", "duckdb", "pyarrow"))
+    ways.show("clean", runs, [*own], ["gunzip"] if "gunzip" in runs else [], notes, ("pyspark", "duckdb", "pyarrow"))
     best = spread[-1]
     if best in runs:
         rate, peak = events / runs[best].best, runs[best].peak_mb

@@ -33,6 +33,8 @@ _FACTS = (
     *("ds", "event_id", "user_key", "item_id", "event_type", "event_ts", "session_id", "rating", "dwell_s", "text", "device", "region"),
     *("lang", "daypart", "repairs"),
 )
+# Of them those whose values come again and again.
+_CODED = ("user_key", "item_id", "event_type", "device", "region", "lang", "daypart")
 _TEXTS = ("user_key", "item_id", "text", "query", "lang", "repairs")
 
 
@@ -171,7 +173,7 @@ def aggregate(night: Night) -> None:
         return named_sessions(persons(lake.read("event_clean", [ds], columns, users)))
 
     def make(users: Users) -> dict[str, pa.Table]:
-        events = persons(lake.read("event_clean", [ds], list(_FACTS), users))
+        events = persons(lake.read("event_clean", [ds], list(_FACTS), users, _CODED))
         return facts(ds, events, lake.read("open_session", [ds], users=users), score, source, shared)
 
     shared = names_of_several(names, buckets, night.spark) if buckets > 1 else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,8 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys_core.coded import places
 from recsys_core.events import EVENT_TYPES, GRADED_TYPES, LOW_RATING
 from recsys_core.grouping import MICRO, Groups, Ranks, flags, having, micros, ratio, whole
+from recsys_core.grouping import order as ascending
 from recsys_core.tables import TABLES
 from recsys_core.texts import language, text_hash, written
 
@@ -25,6 +28,7 @@ SESSION_GAP_S = 30 * 60
 _KINDS = pa.array(list(EVENT_TYPES))
 _AGAINST = np.array([t.polarity < 0 for t in EVENT_TYPES.values()])
 _STATED = np.array([t.signal != "implicit" for t in EVENT_TYPES.values()])
+_JUDGED = np.array([t in ("rating", "review") for t in EVENT_TYPES])
 # Columns of the events that `text_sentiment` is given, in this order.
 SAID = ("ds", "event_id", "user_key", "item_id", "event_type", "rating", "text")
 _UTC = pa.timestamp("us", "UTC")
@@ -59,24 +63,29 @@ def text_sentiment(said: Iterable[pa.RecordBatch], score: Callable[[list[str]], 
 
 
 def _table(name: str, ds: dt.date, n: int, **columns: Any) -> pa.Table:
-    """`n` rows of a table of the night."""
-    schema = TABLES[name].arrow_schema()
+    """`n` rows of a table of the night; what are dictionaries stay so."""
     given = {"ds": pa.repeat(pa.scalar(ds, pa.date32()), n), **columns}
-    return pa.table([pa.array(given[f.name], f.type) for f in schema], schema=schema)
+    made = {f: given[f.name] if isinstance(given[f.name], pa.DictionaryArray) else pa.array(given[f.name], f.type) for f in _schema(name)}
+    return pa.table([*made.values()], schema=pa.schema([f.with_type(column.type) for f, column in made.items()]))
 
 
-def _graded(said: pa.Table | None, users: pa.Array, items: pa.Array) -> dict[str, np.ndarray]:
-    """n_praised and n_panned of users and items, in millionths: sums of the sentiment of verdicts, on either side."""
-    found = {f"n_{t}": np.zeros(len(users), np.int64) for t in GRADED_TYPES}
-    verdicts = said.filter(pc.is_valid(said["item_id"])) if said is not None else None
-    if verdicts is None or not verdicts.num_rows:
+def _schema(name: str) -> pa.Schema:
+    return TABLES[name].arrow_schema()
+
+
+def _graded(said: pa.Table | None, users: Ranks, items: Ranks, pairs: Groups) -> dict[str, np.ndarray]:
+    """n_praised and n_panned of pairs of user and item, in millionths: sums of the sentiment of verdicts, on either side."""
+    found = {f"n_{t}": np.zeros(pairs.n, np.int64) for t in GRADED_TYPES}
+    if said is None or not pairs.n:
         return found
-    names = ["user_key", "item_id"]
-    place = pa.table([users, items, np.arange(len(users))], [*names, "place"])
-    at = verdicts.join(place, names, join_type="inner")
-    heard, to = micros(at["sentiment"]), at["place"].to_numpy()
+    user, item = places(said["user_key"], users.values), places(said["item_id"], items.values)
+    there = users.of[pairs.first] * len(items.values) + items.of[pairs.first]  # ascends, as groups do
+    wanted = np.where((user < 0) | (item < 0), -1, user.astype(np.int64) * len(items.values) + item)
+    to = np.minimum(np.searchsorted(there, wanted), pairs.n - 1)
+    verdicts = there[to] == wanted
+    heard = micros(said["sentiment"])[verdicts]
     for name, side in zip(found, (heard, -heard), strict=True):
-        np.add.at(found[name], to, np.maximum(side, 0))
+        np.add.at(found[name], to[verdicts], np.maximum(side, 0))
     return found
 
 
@@ -95,22 +104,20 @@ def user_item_day(ds: dt.date, events: pa.Table, said: pa.Table | None) -> pa.Ta
     events = events.select(told).filter(pc.is_valid(events["item_id"]))
     users, items = Ranks.of_column(events["user_key"]), Ranks.of_column(events["item_id"])
     pairs = Groups([users.of, items.of])
-    kind = whole(pc.index_in(events["event_type"], _KINDS))
+    kind = places(events["event_type"], _KINDS)
     by_type = np.bincount(pairs.of * len(_KINDS) + kind, minlength=pairs.n * len(_KINDS)).reshape(pairs.n, len(_KINDS))
-    judged = pc.is_in(events["event_type"], pa.array(["rating", "review"]))
-    low = flags(pc.and_(judged, pc.less_equal(events["rating"], LOW_RATING)))
+    low = _JUDGED[kind] & flags(pc.less_equal(events["rating"], LOW_RATING))
     against, stated = _AGAINST[kind] | low, _STATED[kind]
     rated, stayed = flags(pc.is_valid(events["rating"])), flags(pc.is_valid(events["dwell_s"]))
     n, n_against, n_stated = pairs.counts(), pairs.counts(against), pairs.counts(stated)
-    user, item = users.names(users.of[pairs.first]), items.names(items.of[pairs.first])
-    graded = _graded(said, user, item)
+    graded = _graded(said, users, items, pairs)
     opposed = pairs.counts(stated & against) * MICRO + graded["n_panned"]
     return _table(
         "user_item_day",
         ds,
         pairs.n,
-        user_key=user,
-        item_id=item,
+        user_key=users.like(users.of[pairs.first]),
+        item_id=items.like(items.of[pairs.first]),
         n_events=n,
         **{f"n_{t}": by_type[:, place] for place, t in enumerate(EVENT_TYPES)},
         n_low_rated=pairs.counts(low),
@@ -127,17 +134,25 @@ def user_item_day(ds: dt.date, events: pa.Table, said: pa.Table | None) -> pa.Ta
 def user_item_context_day(ds: dt.date, events: pa.Table) -> pa.Table:
     """Rows of user_item_context_day, by key: the events of a user with an item, by part of the day and device ('' where none is told)."""
     events = events.select(["user_key", "item_id", "daypart", "device"]).filter(pc.is_valid(events["item_id"]))
-    told = {"user_key": events["user_key"], "item_id": events["item_id"], "daypart": events["daypart"]}
-    told["device"] = pc.fill_null(events["device"], "")
-    ranks = {name: Ranks.of_column(column) for name, column in told.items()}
+    ranks = {name: Ranks.of_column(events[name]) for name in ("user_key", "item_id", "daypart", "device")}
+    ranks["device"] = _or_empty(ranks["device"])
     groups = Groups([r.of for r in ranks.values()])
-    keys = {name: r.names(r.of[groups.first]) for name, r in ranks.items()}
+    keys = {name: r.like(r.of[groups.first]) for name, r in ranks.items()}
     return _table("user_item_context_day", ds, groups.n, **keys, n_events=groups.counts())
+
+
+def _or_empty(found: Ranks) -> Ranks:
+    """The same with '' for null."""
+    if (found.of >= 0).all():
+        return found
+    if len(found.values) and found.values[0].as_py() == "":
+        return replace(found, of=np.maximum(found.of, 0))
+    return replace(found, of=found.of + 1, values=pa.concat_arrays([pa.array([""]), found.values]))
 
 
 def in_time(users: np.ndarray, at: np.ndarray, ids: pa.ChunkedArray, place: np.ndarray) -> np.ndarray:
     """The order of events by user, time and id; the ids are those at `place`."""
-    order = np.lexsort((at, users))
+    order = ascending([users, at])
     again = (users[order][1:] == users[order][:-1]) & (at[order][1:] == at[order][:-1])
     if again.any():
         tied = np.zeros(len(order), bool)
@@ -198,7 +213,7 @@ def _most(groups: Groups, column: pa.ChunkedArray) -> pa.Array:
     found = np.full(groups.n, -1)
     order = np.lexsort((-value, pairs.counts(), group))  # the last one of a group stays
     found[group[order]] = value[order]
-    return values.names(found)
+    return values.like(found)
 
 
 def named_sessions(events: pa.Table) -> pa.Table:
@@ -228,15 +243,16 @@ def sessions(ds: dt.date, events: pa.Table, opened: pa.Table, shared: pa.Array |
     own = names.names(name)
     if shared is not None:
         several |= flags(pc.is_in(own, shared))
-    keys = users.names(user)
+    keys = users.like(user)
     if several.any():
         given = own.to_pylist()
         for place in np.flatnonzero(several):
             given[place] = _hashed(f"{keys[place].as_py()}|{given[place]}")
         own = pa.array(given, pa.string())
     made = groups.counts(flags(pc.is_null(events["session_id"]))) > 0
-    place = pc.index_in(keys, opened["user_key"].combine_chunks())
-    until, known = whole(opened["end_ts"].take(place)), flags(pc.is_valid(place))
+    of_opened = places(keys, opened["user_key"].combine_chunks())
+    known, at_opened = of_opened >= 0, pa.array(of_opened, mask=of_opened < 0)
+    until = whole(opened["end_ts"].take(at_opened))
     goes_on = made & known & (starts - until <= SESSION_GAP_S * MICRO)
     return _table(
         "session",
@@ -244,7 +260,7 @@ def sessions(ds: dt.date, events: pa.Table, opened: pa.Table, shared: pa.Array |
         groups.n,
         session_id=own,
         user_key=keys,
-        carry_id=pc.if_else(pa.array(goes_on), opened["carry_id"].take(place).combine_chunks(), own),
+        carry_id=pc.if_else(pa.array(goes_on), opened["carry_id"].take(at_opened).combine_chunks(), own),
         start_ts=pa.array(starts).cast(_UTC),
         end_ts=pa.array(ends).cast(_UTC),
         n_events=groups.counts(),
@@ -263,8 +279,6 @@ def facts(
 ) -> dict[str, pa.Table]:
     """Rows of all tables of facts, from the events of `persons` (and see `text_sentiment` and `sessions`)."""
     said = events.select(SAID).filter(pc.is_valid(events["text"])).combine_chunks()
-    for name in ("user_key", "item_id", "region", "lang"):  # each is ranked several times
-        events = events.set_column(events.column_names.index(name), name, events[name].dictionary_encode())
     heard = pa.Table.from_batches(text_sentiment(said.to_batches(), score, source), TABLES["text_sentiment"].arrow_schema())
     return {
         "text_sentiment": heard,

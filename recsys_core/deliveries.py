@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from recsys_core.bots import BotRule
 from recsys_core.buckets import answers, gathered, met_again
+from recsys_core.coded import plain, plain_schema
 from recsys_core.events_of_night import Dropped, cleaned, counted, refused, repeats, together
 from recsys_core.lake import Part, Target, value_hashes
 from recsys_core.parse import PARSED_SCHEMA, Parsed, ParseJob, parse_files, parsed_here
@@ -92,9 +93,9 @@ def known_repeats(rows: Parsed, spark: SparkSession | None) -> pa.Table:
 
     def having_them(bucket: int) -> pa.Table:
         found = rows.rows(bucket, [*PARSED_SCHEMA.names, "id_hash"])
-        return found.filter(pc.is_in(found["id_hash"], wanted)).select(PARSED_SCHEMA.names)
+        return plain(found.filter(pc.is_in(found["id_hash"], wanted)).select(PARSED_SCHEMA.names))
 
-    return repeats(gathered(range(rows.buckets), having_them, PARSED_SCHEMA, spark))
+    return repeats(gathered(range(rows.buckets), having_them, plain_schema(PARSED_SCHEMA), spark))
 
 
 def names_of_several(names: Callable[[int], pa.Table], buckets: int, spark: SparkSession) -> pa.Array:

@@ -14,8 +14,10 @@ import pyarrow.compute as pc
 
 from recsys_core.aggregate import in_time, open_sessions
 from recsys_core.bots import BotRule, bots
+from recsys_core.coded import compact, equals, plain
 from recsys_core.grouping import Groups, Ranks, flags, having, whole
 from recsys_core.parse import ParseJob
+from recsys_core.parse.spans import hashes
 from recsys_core.quality import FileLedger
 from recsys_core.tables import TABLES
 
@@ -61,18 +63,17 @@ def cleaned(rows: pa.Table, job: ParseJob, rule: BotRule, key_id: str, known_rep
     users, at, day = known.of[place], whole(rows["event_ts"])[place], whole(rows["ds"].cast(pa.int32()))[place]
     ids = rows["event_id"]
     within, machines = _without_excess(users, day, at, ids, place, job, rule)
-    tonight, verdicts = (job.night - _EPOCH).days, flags(pc.equal(rows["verdict"], "event"))[place]
+    tonight, verdicts = (job.night - _EPOCH).days, equals(rows["verdict"], "event")[place]
     dropped |= counted(rows.take(pa.array(place[~within])), "capped", job.night)
     dropped |= counted(rows.take(pa.array(place[machines & (day == tonight)])), "bot", job.night)
     before = rows.take(pa.array(place[within & (day == tonight - 1) & ~machines]))
     chosen = np.flatnonzero(within & verdicts)
     chosen = chosen[in_time(users[chosen], at[chosen], ids, place[chosen])]
     events = rows.select([n for n in _NAMES if n != "user_key"]).take(pa.array(place[chosen]))
-    # Keys are the longest column by far, and their order is that of the users: from their distinct values they are read in one go.
-    events = events.append_column("user_key", known.names(users[chosen])).select(_NAMES)
+    events = compact(events.append_column("user_key", known.like(users[chosen])).select(_NAMES))
     return Cleaned(
         events=_flagged(events, machines[chosen]),
-        users=_users(rows.select(["verdict", "user_key", "note"]).filter(pc.equal(rows["verdict"], "user")), job.night, key_id),
+        users=_users(rows.select(["verdict", "user_key", "note"]).filter(pa.array(equals(rows["verdict"], "user"))), job.night, key_id),
         open_sessions=open_sessions(job.night, before.filter(pa.array(~having(before["repairs"], "bot"))), job.time_zone),
         dropped=dropped,
     )
@@ -89,7 +90,7 @@ def _flagged(events: pa.Table, machines: np.ndarray) -> pa.Table:
 def refused(rows: pa.Table, night: dt.date, run_id: str) -> pa.Table:
     """Rows of event_quarantine: refused lines of the night's partition."""
     schema = TABLES["event_quarantine"].arrow_schema()
-    rows = rows.filter(pc.and_(pc.equal(rows["verdict"], "quarantine"), pc.equal(rows["partition"], night)))
+    rows = rows.filter(pa.array(equals(rows["verdict"], "quarantine") & flags(pc.equal(rows["partition"], night))))
     told = {"ds": pa.repeat(pa.scalar(night, pa.date32()), rows.num_rows), "run_id": pa.repeat(run_id, rows.num_rows)}
     return pa.table([told.get(n, rows[n] if n not in told else None) for n in schema.names], schema=schema)
 
@@ -101,15 +102,11 @@ def places(rows: pa.Table) -> np.ndarray:
 
 def repeats(events: pa.Table) -> pa.Table:
     """(file_no, byte_offset, ds, repairs, conflict) of rows with an event's id that came before; conflict: with other content."""
-    coded = events["event_id"].combine_chunks().dictionary_encode()
-    ids = pc.fill_null(coded.indices, len(coded.dictionary)).to_numpy(zero_copy_only=False)
-    n = np.bincount(ids, minlength=len(coded.dictionary) + 1)
-    n[-1] = 0
-    rows = np.flatnonzero(n[ids] > 1)
-    several = events.take(pa.array(rows))
+    several = plain(events.take(pa.array(_met_again(events["event_id"].combine_chunks()))))
+    ids = several["event_id"].combine_chunks().dictionary_encode().indices.to_numpy()
     known = pc.is_valid(several["received_ts"]).to_numpy()
-    order = np.lexsort((whole(several["byte_offset"]), whole(several["file_no"]), whole(several["received_ts"]), ~known, ids[rows]))
-    several, of = several.take(pa.array(order)), ids[rows][order]
+    order = np.lexsort((whole(several["byte_offset"]), whole(several["file_no"]), whole(several["received_ts"]), ~known, ids))
+    several, of = several.take(pa.array(order)), ids[order]
     starts = np.ones(len(of), bool)
     starts[1:] = of[1:] != of[:-1]
     first = np.flatnonzero(starts)[np.cumsum(starts) - 1] if len(of) else np.zeros(0, np.int64)
@@ -119,6 +116,18 @@ def repeats(events: pa.Table) -> pa.Table:
         conflict |= ~(same | (flags(pc.is_null(several[name])) & flags(pc.is_null(firsts[name]))))
     found = several.select(["file_no", "byte_offset", "ds", "repairs"]).append_column("conflict", pa.array(conflict))
     return found.filter(pa.array(~starts))
+
+
+def _met_again(ids: pa.Array) -> np.ndarray:
+    """Rows whose id another row has, and perhaps a few more."""
+    known = np.flatnonzero(flags(pc.is_valid(ids)))
+    of = hashes(ids)[known]
+    order = np.argsort(of)
+    same = of[order][1:] == of[order][:-1]
+    again = np.zeros(len(of), bool)
+    again[1:] |= same
+    again[:-1] |= same
+    return np.sort(known[order[again]])
 
 
 def counted(events: pa.Table, code: str, night: dt.date) -> dict[tuple[str, int], list[int]]:
@@ -161,7 +170,7 @@ def _without_excess(
 
 def _users(met: pa.Table, night: dt.date, key_id: str) -> pa.Table:
     """Rows of id_map, by key."""
-    found = met.select(["user_key", "note"]).group_by(["user_key", "note"]).aggregate([]).sort_by("user_key")
+    found = plain(met.select(["user_key", "note"])).group_by(["user_key", "note"]).aggregate([]).sort_by("user_key")
     n, schema = found.num_rows, TABLES["id_map"].arrow_schema()
     return pa.table([pa.repeat(pa.scalar(night, pa.date32()), n), found["user_key"], pa.repeat(key_id, n), found["note"]], schema=schema)
 
@@ -206,10 +215,10 @@ def _fill(found: FileLedger, file_no: int, note: dict[str, Any], dropped: Droppe
     found.fields["note:mixed_epoch"] += note["mixed_epoch"]
     changes: list[tuple[Any, ...]] = [("capped", note["capped"], note["capped_plain"], note["capped_beside"], 0)]
     changes += [(code, *counts) for (code, number), counts in sorted(dropped.items()) if number == file_no]
-    for code, n, plain, adrift, conflicts in changes:
+    for code, n, unrepaired, adrift, conflicts in changes:
         found.by_reason[code] += n
-        found.good -= plain
-        found.repaired += plain
+        found.good -= unrepaired
+        found.repaired += unrepaired
         found.other_nights -= adrift
         found.fields["note:id_conflict"] += conflicts
     found.by_reason, found.fields = +found.by_reason, +found.fields

@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys_core.coded import whole as whole_column
+
 MICRO = 1_000_000
 Column: TypeAlias = pa.Array | pa.ChunkedArray
 
@@ -20,17 +22,24 @@ class Ranks:
 
     of: np.ndarray
     values: pa.Array
+    coded: bool = False
 
     @classmethod
     def of_column(cls, column: Column) -> Ranks:
-        """Of a column of strings, sorted by their bytes."""
-        coded = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-        if not pa.types.is_dictionary(coded.type):
-            coded = coded.dictionary_encode()
+        """Of a column of strings, sorted by their bytes; of a dictionary's column `coded`."""
+        column = whole_column(column)
+        coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
         order = pc.sort_indices(coded.dictionary).to_numpy()
         rank = np.empty(len(order) + 1, np.int64)
         rank[order], rank[-1] = np.arange(len(order)), -1
-        return cls(rank[pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)], coded.dictionary.take(pa.array(order)))
+        found = rank[pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)]
+        return cls(found, coded.dictionary.take(pa.array(order)), pa.types.is_dictionary(column.type))
+
+    def like(self, ranks: np.ndarray) -> pa.Array:
+        """The values at these places, null for −1: a dictionary, sorted, where the column is one."""
+        if not self.coded:
+            return self.names(ranks)
+        return pa.DictionaryArray.from_arrays(pa.array(ranks.astype(np.int32), mask=ranks < 0), self.values)
 
     def names(self, ranks: np.ndarray) -> pa.Array:
         """The values at these places, null for −1."""
@@ -49,9 +58,7 @@ class Groups:
     """
 
     def __init__(self, keys: Sequence[np.ndarray]) -> None:
-        key = _packed(keys)
-        self._order = np.argsort(key, kind="stable") if key is not None else np.lexsort(keys[::-1])
-        found = [k[self._order] for k in ([key] if key is not None else keys)]
+        self._order, found = _sorted(keys)
         new = np.ones(len(self._order), bool)
         if len(new):
             new[1:] = np.logical_or.reduce([k[1:] != k[:-1] for k in found])
@@ -81,6 +88,21 @@ class Groups:
     def least(self, values: np.ndarray) -> np.ndarray:
         """(n,) the least of each group."""
         return np.minimum.reduceat(values[self._order], self._starts) if self.n else values[:0]
+
+
+def order(keys: Sequence[np.ndarray]) -> np.ndarray:
+    """The rows in ascending order of tuples of whole numbers, equal ones as they come."""
+    return _sorted(keys)[0]
+
+
+def _sorted(keys: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """(the order of the rows, in it what tells tuples apart)."""
+    key = _packed(keys)
+    if key is None:
+        found = np.lexsort(keys[::-1])
+        return found, [k[found] for k in keys]
+    found = np.argsort(key, kind="stable")
+    return found, [key[found]]
 
 
 def _packed(keys: Sequence[np.ndarray]) -> np.ndarray | None:

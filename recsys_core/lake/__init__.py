@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from recsys_core.coded import CODED
 from recsys_core.lake.by_spark import written_by_spark
 from recsys_core.lake.contents import (
     LakeError,
@@ -146,17 +147,20 @@ class Lake(Files):
         nights: Iterable[dt.date],
         columns: list[str] | None = None,
         users: tuple[str | None, str | None] | None = None,
+        coded: Sequence[str] = (),
         **parts: str,
     ) -> pa.Table:
         """Rows of some nights as Arrow, declared columns (or `columns`) in order; a night not built is a LakeError that names it.
 
-        `users` (low, high) keeps the rows with low <= user_key < high, None being no bound, and reads little more than those.
+        `users` (low, high) keeps the rows with low <= user_key < high, None being no bound, and reads little more than those; columns
+        among `coded` are dictionaries.
         """
         schema = TABLES[table].arrow_schema()
         if columns is not None:
             schema = pa.schema([schema.field(c) for c in columns])
+        schema = pa.schema([f.with_type(CODED) if f.name in coded else f for f in schema])
         files = self._paths(table, nights, parts)
-        tables = [read_file(self, f, schema.names, users).select(schema.names).cast(schema) for f in files]
+        tables = [read_file(self, f, schema.names, users, coded).select(schema.names).cast(schema) for f in files]
         return pa.concat_tables(tables).combine_chunks() if tables else schema.empty_table()
 
     def stream(self, table: str, nights: Iterable[dt.date], **parts: str) -> Stream:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recsys_core.lake.contents import SchemaError, Sums, ascends, declared, repeat_fault, repeats, sums
+from recsys_core.lake.contents import SchemaError, Sums, ascends, comparable, declared, repeat_fault, repeats, sums
 from recsys_core.lake.files import Files
 from recsys_core.tables import TABLES, Table
 
@@ -112,7 +112,9 @@ class Target:
         with files.disk_full_is_said(self.folder):
             files.fs.makedirs(files.path(self.path), exist_ok=True)
             with files.fs.open(files.path(f"{self.path}/{name}"), "wb") as file:
-                pq.write_table(rows, file, compression="zstd", row_group_size=GROUP_ROWS, use_dictionary=_coded(table))
+                # Dictionaries are how rows are written, and no matter of whoever reads them.
+                kept = rows.schema.types == table.arrow_schema().types
+                pq.write_table(rows, file, compression="zstd", row_group_size=GROUP_ROWS, use_dictionary=_coded(table), store_schema=kept)
                 size = file.tell()
         return Part(name, size, sums(rows), *_range(rows, leading(table)))
 
@@ -146,7 +148,7 @@ def arranged(rows: pa.Table, table: Table) -> pa.Table:
     """The rows in the order in which they are kept: by user, those of one user as they were given."""
     if not by_user(table) or ascends(rows, table.key):
         return rows
-    return rows.take(pc.sort_indices(rows, sort_keys=[("user_key", "ascending")]))
+    return rows.take(pc.sort_indices(comparable(rows.column("user_key"))))
 
 
 def are_apart(parts: Sequence[Part]) -> bool:
@@ -157,5 +159,8 @@ def are_apart(parts: Sequence[Part]) -> bool:
 
 def _range(rows: pa.Table, column: str) -> tuple[str | int | None, str | int | None]:
     """Least and greatest value, dates as text, of which the order is theirs."""
-    least, greatest = pc.min_max(rows.column(column)).as_py().values()
+    values = rows.column(column)
+    if pa.types.is_dictionary(values.type):
+        values = pc.unique(values).cast(values.type.value_type)
+    least, greatest = pc.min_max(values).as_py().values()
     return (least.isoformat(), greatest.isoformat()) if isinstance(least, dt.date) else (least, greatest)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from recsys_core.coded import whole
 from recsys_core.lake.files import Files
 from recsys_core.tables import TABLES
 
@@ -43,17 +44,24 @@ class Stream:
                     yield batch.select(self.schema.names).cast(self.schema)
 
 
-def read_file(files: Files, relative: str, columns: Sequence[str], users: tuple[str | None, str | None] | None = None) -> pa.Table:
-    """Columns of a file; of `users` (low, high) alone, the rows with low <= user_key < high, None being no bound."""
+def read_file(
+    files: Files, relative: str, columns: Sequence[str], users: tuple[str | None, str | None] | None = None, coded: Sequence[str] = ()
+) -> pa.Table:
+    """Columns of a file, of them `coded` as dictionaries; of `users` (low, high) alone, the rows with low <= user_key < high, None being no
+    bound.
+    """
     with files.fs.open(files.path(relative)) as opened:
-        file = pq.ParquetFile(opened)
+        file = pq.ParquetFile(opened, read_dictionary=[*coded])
         if users is None:
             return file.read(columns=columns)
         found = file.read_row_groups(_groups(file.metadata, *users), columns=[*dict.fromkeys([*columns, "user_key"])])
     low, high = users
-    if low is not None:
-        found = found.filter(pc.field("user_key") >= low)
-    return found if high is None else found.filter(pc.field("user_key") < high)
+    if low is None and high is None:
+        return found
+    keys = whole(found["user_key"])
+    values = keys.dictionary if "user_key" in coded else keys
+    within = pc.and_(pc.greater_equal(values, low or ""), pc.less(values, high) if high is not None else pc.is_valid(values))
+    return found.filter(within.take(keys.indices) if "user_key" in coded else within)
 
 
 def _groups(metadata: pq.FileMetaData, low: str | None, high: str | None) -> list[int]:

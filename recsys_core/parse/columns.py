@@ -6,7 +6,7 @@ against each other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import lru_cache
@@ -21,7 +21,7 @@ from recsys_core.events import EVENT_TYPES
 from recsys_core.parse import scanner
 from recsys_core.parse.event import DAYPARTS, LATE_DAYS, ONE_DAY, EventParser, extra_of, landed_repairs, masked
 from recsys_core.parse.rules import Fault
-from recsys_core.parse.spans import strings
+from recsys_core.parse.spans import Names, strings
 from recsys_core.parse.users import Users
 from recsys_core.parse.values import EPOCH, localised, micros, text
 from recsys_core.texts import language_code
@@ -30,6 +30,7 @@ _UTC, _PRICE = pa.timestamp("us", "UTC"), pa.decimal128(18, 4)
 # Clocks have changed at whole quarters of an hour since 1972: one offset holds for each.
 _QUARTERS, _MICROSECOND = 96, timedelta(microseconds=1)
 _NEVER = np.iinfo(np.int64).max
+_LINE_FEED = 10
 _MARKS = {
     scanner.LATE: "late",
     scanner.EPOCH_S: "epoch_s",
@@ -56,9 +57,10 @@ class Scanner:
         self._naive = np.concatenate([_naive(zone, d) for d in near], axis=1) if zone else np.zeros((2, 0), np.int64)
         self._keys, self._types = scanner.names(scanner.FIELDS), scanner.names(types)
 
-    def block(self, lines: bytes, users: Users) -> Block:
+    def block(self, lines: bytes, users: Users, names: Mapping[str, Names]) -> Block:
         """What is known of whole lines, each with its line feed."""
-        n, spans, texts = lines.count(b"\n"), len(scanner.IDS + scanner.TEXTS), len(scanner.TEXTS)
+        data, spans, texts = np.frombuffer(lines, np.uint8), len(scanner.IDS + scanner.TEXTS), len(scanner.TEXTS)
+        n = int(np.count_nonzero(data == _LINE_FEED))
         found = Block(
             lines=lines,
             columns=np.empty((len(scanner.COLUMNS), n), np.int64),
@@ -67,9 +69,9 @@ class Scanner:
             sizes=np.empty((spans, n), np.int32),
             ok=np.empty(n, bool),
             users=users,
+            names=names,
         )
         odd, given = np.empty((texts, n), np.uint8), (self._keys, self._types, self._window, self._offsets, self._naive)
-        data = np.frombuffer(lines, np.uint8)
         scanner.scan(data, *given, found.columns, found.numbers, found.places, found.sizes, odd, found.ok)
         found.judge(odd)
         return found
@@ -82,6 +84,7 @@ class Block:
     ok          which lines are events accepted here; the others are to be looked at one by one
     repairs     repair code → bool (lines,): which got it
     user        int32 (lines,): number of the user
+    names       names met in the file, of the columns whose values come again
     lang        int32 (lines,): number of the language, −1 for none; of lines only that `listen` was given
     """
 
@@ -92,6 +95,7 @@ class Block:
     sizes: np.ndarray
     ok: np.ndarray
     users: Users
+    names: Mapping[str, Names]
     repairs: dict[str, np.ndarray] = field(default_factory=dict)
     user: np.ndarray = field(init=False)
     lang: np.ndarray = field(init=False)
@@ -199,7 +203,8 @@ class Block:
         quantity, numbers = self._integer("quantity", rows), {n: self._number(n, rows) for n in ("rating", "dwell_s")}
         return {
             **self.beside(rows),
-            **{name: self.strings(name, rows) for name in ("item_id", "text", "query", "device", "region")},
+            **{name: self.strings(name, rows) for name in ("text", "query")},
+            **{name: known.coded(known.numbers(self._data, *self._span(name), rows)) for name, known in self.names.items()},
             **{name: pa.array(values, mask=np.isnan(values)) for name, values in numbers.items()},
             "event_type": _named(self._integer("event_type", rows), list(EVENT_TYPES)),
             "daypart": _named(self._integer("daypart", rows), DAYPARTS),
@@ -225,9 +230,12 @@ class Block:
     def codes(self, rows: np.ndarray) -> pa.Array:
         """The sorted repair codes of each row."""
         codes = sorted(self.repairs)
+        if not codes:
+            ends = pa.array(np.zeros(len(rows) + 1, np.int32))
+            return pa.ListArray.from_arrays(ends, pa.array([], pa.string()))
         flags = np.array([self.repairs[c][rows] for c in codes], bool).reshape(len(codes), len(rows))
         ends = np.concatenate([[0], np.cumsum(flags.sum(axis=0))]).astype(np.int32)
-        return pa.ListArray.from_arrays(pa.array(ends), _named(np.nonzero(flags.T)[1], codes))
+        return pa.ListArray.from_arrays(pa.array(ends), _named(np.nonzero(flags.T)[1], codes).cast(pa.string()))
 
     def _extra(self, rows: np.ndarray) -> pa.Array:
         """The page's URL as canonical JSON, as `extra_of` gives it."""
@@ -264,10 +272,10 @@ def _language(declared: str | None, said: str | None) -> int:
     return -1 if found is None else _LANGUAGES.index(found)
 
 
-def _named(numbers: np.ndarray, names: Sequence[str]) -> pa.Array:
+def _named(numbers: np.ndarray, names: Sequence[str]) -> pa.DictionaryArray:
     """Texts by number; null below zero."""
-    indices = pa.array(numbers.astype(np.int8), mask=numbers < 0)
-    return pa.DictionaryArray.from_arrays(indices, pa.array(names, pa.string())).cast(pa.string())
+    indices = pa.array(numbers.astype(np.int32), mask=numbers < 0)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(names, pa.string()))
 
 
 def _prices(values: np.ndarray) -> pa.Array:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys_core.coded import CODED, repeated
 from recsys_core.lake import canonical_json
 from recsys_core.parse.event import ONE_DAY, EventParser, note_fields
 from recsys_core.parse.rawlines import Found, objects_at, whole_lines
@@ -50,12 +51,15 @@ _COUNTS = (
 )
 
 _EVENT = TABLES["event_clean"].arrow_schema()
+# Columns whose values come again and again are dictionaries from the first: no value is copied, hashed or compared for each row.
+_NAMED = ("item_id", "device", "region")
+_REPEATED = frozenset((*_NAMED, "user_key", "event_type", "lang", "daypart", "source"))
 # verdict: event (of the night), beside (of another night: only what tells whether it is the same event or session), quarantine, or user
 # (user_key and, in `note`, the id behind it). partition: the landing partition; file_no: place of the file in the job's list; file: its
 # name, for the verdict quarantine; ds: the event's night.
 PARSED_SCHEMA = pa.schema(
     [
-        pa.field("verdict", pa.string()),
+        pa.field("verdict", CODED),
         pa.field("partition", pa.date32()),
         pa.field("file_no", pa.int32()),
         pa.field("byte_offset", pa.int64()),
@@ -64,7 +68,7 @@ PARSED_SCHEMA = pa.schema(
         pa.field("field", pa.string()),
         pa.field("raw_base64", pa.string()),
         pa.field("note", pa.string()),
-        *(pa.field(f.name, f.type) for f in _EVENT),
+        *(pa.field(f.name, CODED if f.name in _REPEATED else f.type) for f in _EVENT),
     ]
 )
 
@@ -74,15 +78,16 @@ class FileParser:
 
     def __init__(self, parser: EventParser, file: str, partition: date, file_no: int = 0) -> None:
         from recsys_core.parse.columns import Scanner  # numba comes with it: where nothing is parsed, it is not wanted
+        from recsys_core.parse.spans import Names
         from recsys_core.parse.users import Users
 
         self.parser, self.file, self.partition, self.file_no = parser, file, partition, file_no
-        self.own = partition == parser.job.night
+        self.own, self._night = partition == parser.job.night, (parser.job.night - _EPOCH).days
         self.counts = Counter(dict.fromkeys(_COUNTS, 0))
         self.corrupt: Counter[str] = Counter()
         self.by_reason: Counter[str] = Counter()
         self.fields: Counter[str] = Counter()
-        self.users = Users(parser.job)
+        self.users, self._names = Users(parser.job), {name: Names() for name in _NAMED}
         self.refused: str | None = None
         self._scanner = Scanner(parser, partition)
 
@@ -108,15 +113,15 @@ class FileParser:
 
     def met(self) -> Iterator[pa.RecordBatch]:
         """Rows for the users met."""
-        users = sorted(self.users.met.items())
-        for part in (users[i : i + BATCH_ROWS] for i in range(0, len(users), BATCH_ROWS)):
-            yield self._batch("user", len(part), user_key=[k for _, k in part], note=[u for u, _ in part])
+        keys, ids = self.users.met(self._night)
+        if len(ids):
+            yield self._batch("user", len(ids), user_key=keys, note=ids)
 
     def note(self) -> str:
         """The file's counts as JSON."""
         epochs = sum(1 for code in self.by_reason if code.startswith("epoch_"))
         more = {
-            "users": len(self.users.met),
+            "users": len(self.users.met(self._night)[1]),
             "mixed_epoch": int(epochs > 1),
             "by_reason": self.by_reason,
             "fields": self.fields,
@@ -135,7 +140,7 @@ class FileParser:
     def _batch(self, verdict: str, n: int, **given: Any) -> pa.RecordBatch:
         """Rows of PARSED_SCHEMA with the columns given, the others null."""
         given = {"file_no": np.full(n, self.file_no, np.int32), "byte_offset": np.zeros(n, np.int64)} | given
-        given["verdict"], given["partition"] = pa.repeat(verdict, n), pa.repeat(pa.scalar(self.partition, pa.date32()), n)
+        given["verdict"], given["partition"] = repeated(verdict, n), pa.repeat(pa.scalar(self.partition, pa.date32()), n)
         arrays = []
         for f in PARSED_SCHEMA:
             value = given.get(f.name)
@@ -143,7 +148,7 @@ class FileParser:
         return pa.RecordBatch.from_arrays(arrays, schema=PARSED_SCHEMA)
 
     def _block(self, offset: int, lines: bytes) -> Iterator[pa.RecordBatch]:
-        found = self._scanner.block(lines, self.users)
+        found = self._scanner.block(lines, self.users, self._names)
         self.counts["lines"] += len(found.ok)
         yield from self._taken(found, offset)
         hard = np.flatnonzero(~found.ok)
@@ -161,17 +166,17 @@ class FileParser:
             repaired |= flags
             if n := int(flags[taken].sum()):
                 self.by_reason[code] += n
-        n_repaired, ds, night = int(repaired[taken].sum()), found.ds[taken], (self.parser.job.night - _EPOCH).days
+        n_repaired, ds, night = int(repaired[taken].sum()), found.ds[taken], self._night
         tonight, beside = taken[ds == night], taken[ds != night]
         self.counts.update(objects=len(taken), repaired=n_repaired, good=len(taken) - n_repaired)
         self.counts.update(tonight=len(tonight), before=int((ds == night - 1).sum()))
+        self.users.count(found.user[taken], ds)
         found.listen(taken if self.own else tonight)
         if self.own:
             self._note(found, taken, ds[ds != night])
         if len(tonight):
             given = found.events(tonight)
-            self.users.meet(found.user[tonight])
-            given["source"] = pa.repeat(self.parser.job.source, len(tonight))
+            given["source"] = repeated(self.parser.job.source, len(tonight))
             given["ds"] = pa.repeat(pa.scalar(self.parser.job.night, pa.date32()), len(tonight))
             yield self._batch("event", len(tonight), byte_offset=offset + found.starts[tonight], **given)
         if len(beside):
@@ -212,7 +217,10 @@ class FileParser:
 
     def _rows(self, verdict: str, rows: list[dict[str, Any]]) -> pa.RecordBatch:
         names = {name for row in rows for name in row} & set(PARSED_SCHEMA.names)
-        return self._batch(verdict, len(rows), **{n: [r.get(n) for r in rows] for n in names})
+        given: dict[str, Any] = {n: [r.get(n) for r in rows] for n in names}
+        if "user_key" in names:
+            self.users.count(self.users.of([r["user_id"] for r in rows]), np.array([(r["ds"] - _EPOCH).days for r in rows]))
+        return self._batch(verdict, len(rows), **given)
 
     def _verdict(self, found: Found) -> tuple[str | None, dict[str, Any]]:
         """(event, beside, quarantine or None for what is only counted, the row)."""
@@ -248,8 +256,7 @@ class FileParser:
         self.counts["tonight"] += tonight
         self.counts["before"] += row["ds"] == self.parser.job.night - ONE_DAY
         if not tonight:
-            return "beside", {n: row[n] for n in ("ds", *BESIDE)}
-        self.users.met[row["user_id"]] = row["user_key"]
+            return "beside", {n: row[n] for n in ("ds", "user_id", *BESIDE)}
         return "event", row
 
     def _quarantined(self, code: str, field: str | None, found: Found, mended: tuple[str, ...]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Landing files to rows, in memory or in Parquet files by bucket of users: one file at a time, and a file either whole or not at all."""
+"""Landing files to rows, in memory or laid out by bucket of users: one file at a time, and a file either whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from recsys_core.lake import value_hashes
+from recsys_core.coded import compact
 from recsys_core.parse.crowded import Crowd
 from recsys_core.parse.event import EventParser, ParseJob
 from recsys_core.parse.files import PARSED_SCHEMA, FileParser
@@ -31,22 +30,8 @@ NOBODY = -1
 _DIGITS = 4
 MAX_BUCKETS = 16**_DIGITS
 _STAGED = PARSED_SCHEMA.append(pa.field("id_hash", pa.int64()))
-_BUCKETS = b"buckets"
-# Columns whose values come again and again.
-_FEW_VALUES = (
-    "verdict",
-    "partition",
-    "file",
-    "reason",
-    "ds",
-    "user_key",
-    "item_id",
-    "event_type",
-    "session_id",
-    "lang",
-    "device",
-    "region",
-)
+# Bytes at the end of a file of `Staged` that say where its index begins.
+_TAIL = 8
 
 
 def users_of(bucket: int, buckets: int) -> tuple[str | None, str | None]:
@@ -61,7 +46,7 @@ def users_of(bucket: int, buckets: int) -> tuple[str | None, str | None]:
 
 def buckets_of(keys: pa.Array, buckets: int) -> np.ndarray:
     """The bucket of each user's key, NOBODY for null."""
-    coded = keys.dictionary_encode()
+    coded = keys if pa.types.is_dictionary(keys.type) else keys.dictionary_encode()
     of = [int(key[:_DIGITS], 16) * buckets // MAX_BUCKETS for key in coded.dictionary.to_pylist()]
     return np.array([*of, NOBODY])[pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)]
 
@@ -112,13 +97,16 @@ class Held:
 
 
 class Staged:
-    """Rows in a Parquet file, with `id_hash`, a hash of the event id; each row group is of one of `buckets` buckets of users."""
+    """Rows in a file, with `id_hash`, a hash of the event id: streams of Arrow, each of a bucket of users, and an index.
+
+    Rows are read once, soon and by this code: nothing but lz4 is done to them.
+    """
 
     def __init__(self, fs: Any, path: str, buckets: int) -> None:
         self._fs, self.path, self._buckets = fs, path, buckets
-        self._writer: pq.ParquetWriter | None = None
+        self._file: Any = None
         self._waiting: list[pa.RecordBatch] = []
-        self._of_groups: list[int] = []
+        self._index: list[tuple[int, int, int]] = []
         self.n = self._n = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -129,52 +117,62 @@ class Staged:
             self._flush()
 
     def _flush(self) -> None:
+        from recsys_core.parse.spans import hashes
+
         if not self._n:
             return
-        if self._writer is None:
+        if self._file is None:
             self._file = self._fs.open(self.path, "wb")
-            self._writer = pq.ParquetWriter(self._file, _STAGED, compression="lz4", use_dictionary=_FEW_VALUES, write_statistics=False)
         rows = pa.Table.from_batches(self._waiting).combine_chunks()
         self._waiting, self._n, self.n = [], 0, self.n + self._n
         ids = rows["event_id"].combine_chunks()
-        rows = rows.append_column(_STAGED.field("id_hash"), pa.array(value_hashes(ids), mask=np.asarray(ids.is_null())))
-        buckets = buckets_of(rows["user_key"].combine_chunks(), self._buckets)
-        rows = rows.take(pa.array(np.argsort(buckets, kind="stable")))
-        start = 0
-        for bucket, n in zip(*np.unique(buckets, return_counts=True), strict=True):
-            self._writer.write_table(rows.slice(start, n), row_group_size=n)
-            self._of_groups.append(int(bucket))
+        rows = rows.append_column(_STAGED.field("id_hash"), pa.array(hashes(ids), mask=np.asarray(ids.is_null())))
+        of = buckets_of(rows["user_key"].combine_chunks(), self._buckets)
+        # Columns without a value are not written; who reads adds them.
+        rows = rows.select([n for n in rows.column_names if rows[n].null_count < rows.num_rows])
+        order, start = pa.array(np.argsort(of, kind="stable")), 0
+        for bucket, n in zip(*np.unique(of, return_counts=True), strict=True):
+            part, begins = compact(rows.take(order.slice(start, n))), self._file.tell()
+            with pa.ipc.new_stream(self._file, part.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as stream:
+                stream.write_table(part)
+            self._index.append((int(bucket), begins, self._file.tell() - begins))
             start += n
 
     def close(self) -> None:
         """Write what waits."""
         self._flush()
-        if self._writer is not None:
-            self._writer.add_key_value_metadata({_BUCKETS: json.dumps(self._of_groups)})
-            self._writer.close()
+        if self._file is not None:
+            begins = self._file.tell()
+            self._file.write(json.dumps(self._index).encode() + begins.to_bytes(_TAIL, "big"))
             self._file.close()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All of them, in another order."""
-        with self._fs.open(self.path, "rb") as file:
-            yield from pq.ParquetFile(file).iter_batches(HELD_ROWS // 4, columns=PARSED_SCHEMA.names)
+        for bucket in dict.fromkeys(bucket for bucket, _, _ in self._index):
+            yield from staged(self._fs, [self.path], bucket).to_batches()
 
     def discard(self) -> None:
         """Remove the file."""
-        if self._writer is not None:
+        if self._file is not None:
             self._fs.rm_file(self.path)
 
 
 def staged(fs: Any, paths: Iterable[str], bucket: int, columns: Sequence[str] = PARSED_SCHEMA.names) -> pa.Table:
     """The rows of a bucket in files of `Staged`."""
-    columns, found = list(columns), []
+    schema = pa.schema([_STAGED.field(c) for c in columns])
+    options = pa.ipc.IpcReadOptions(use_threads=False)
+    found = [schema.empty_table()]
     for path in paths:
-        with fs.open(path, "rb") as opened:
-            file = pq.ParquetFile(opened)
-            groups = [g for g, b in enumerate(json.loads(file.metadata.metadata[_BUCKETS])) if b == bucket]
-            if groups:
-                found.append(file.read_row_groups(groups, columns, use_threads=False))
-    return pa.concat_tables(found) if found else pa.schema([_STAGED.field(c) for c in columns]).empty_table()
+        with fs.open(path, "rb") as file:
+            end = file.seek(-_TAIL, 2)
+            begins = int.from_bytes(file.read(_TAIL), "big")
+            file.seek(begins)
+            for of, first, size in json.loads(file.read(end - begins)):
+                if of == bucket:
+                    file.seek(first)
+                    rows = pa.ipc.open_stream(pa.py_buffer(file.read(size)), options=options).read_all()
+                    found.append(rows.select([c for c in columns if c in rows.column_names]))
+    return pa.concat_tables(found, promote_options="default").combine_chunks()
 
 
 @dataclass(frozen=True)
@@ -213,7 +211,7 @@ class Parsed:
 
 
 def parse_files(job: ParseJob, store: str, folder: str, buckets: int) -> Callable[[int], dict[str, Any]]:
-    """A function of an index into job.files that leaves the file's rows as Parquet (see `Staged`); what it answers is a row of FILE_SCHEMA.
+    """A function of an index into job.files that lays the file's rows out (see `Staged`); what it answers is a row of FILE_SCHEMA.
 
     The files lie in `folder` below `store` (a path or fsspec URL), under names of their own for each attempt: only what is in the answer
     (paths relative to the store) counts.
@@ -226,7 +224,7 @@ def parse_files(job: ParseJob, store: str, folder: str, buckets: int) -> Callabl
         reader = FileParser(EventParser(job), file, partition, index)
 
         def fresh() -> Staged:
-            return Staged(target, f"{base}/{folder}/{index:06}-{uuid.uuid4().hex}.parquet", buckets)
+            return Staged(target, f"{base}/{folder}/{index:06}-{uuid.uuid4().hex}.arrows", buckets)
 
         rows = read(reader, partial(fs.open, f"{root}/{file}", "rb"), fresh)
         path = f"{folder}/{rows.path.rpartition('/')[2]}" if rows else None
@@ -244,15 +242,14 @@ def parsed_here(job: ParseJob) -> tuple[Parsed, list[dict[str, Any]]]:
         rows = read(reader, partial(fs.open, f"{root}/{file}", "rb"), Held)
         batches += rows.batches() if rows else []
         found.append({"file_no": index, "reason": reader.refused, "note": reader.note(), "path": None})
-    return Parsed(1, pa.Table.from_batches(batches, PARSED_SCHEMA)), found
+    return Parsed(1, pa.Table.from_batches(batches, PARSED_SCHEMA).combine_chunks()), found
 
 
 def read(reader: FileParser, opener: Callable[[], BinaryIO], fresh: Callable[[], R]) -> R | None:
     """A file's rows, without the events that no cap could let through; None when there are none, or the file is refused."""
-    rows, crowd = fresh(), Crowd(reader.parser.job.daily_cap)
+    rows, cap = fresh(), reader.parser.job.daily_cap
     for batch in reader.batches(opener):
         rows.write(batch)
-        crowd.count(batch)
     if not reader.refused:
         for batch in reader.met():
             rows.write(batch)
@@ -260,8 +257,8 @@ def read(reader: FileParser, opener: Callable[[], BinaryIO], fresh: Callable[[],
     if reader.refused or not rows.n:
         rows.discard()
         return None
-    if crowd.found():
-        whole, rows = rows, fresh()
+    if crowded := reader.users.beyond(cap):
+        whole, rows, crowd = rows, fresh(), Crowd(cap, crowded)
         for batch in crowd.measured(whole.batches):
             kept, rest = crowd.thinned(batch)
             reader.left_out(rest)

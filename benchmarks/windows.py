@@ -102,7 +102,7 @@ def _summed(place: Place, users: tuple[str | None, str | None]) -> pa.Table:
     pair, of = once(key, len(keys) * len(topics))
     age = np.repeat(np.arange(NIGHTS), [n.num_rows for n in nights])
     mass = rows["mass_micro"].to_numpy().astype(np.float64)[None]
-    sums = faded_sums(of, age, mass, DECAY[:, None, :, None], np.ones(NIGHTS, np.int64), len(pair))[:, 0]
+    sums = faded_sums(of, age, mass, DECAY[:, None, None], np.ones(NIGHTS, np.int64), len(pair))[:, 0]
     user = pa.DictionaryArray.from_arrays(pa.array((pair // len(topics)).astype(np.int32)), keys)
     return pa.table({"user_key": user, "topic_id": topics[pair % len(topics)], **dict(zip("abc", sums, strict=True))})
 

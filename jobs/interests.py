@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys_core.kept import Kept
-from recsys_core.lake import Lake, Part, Target, empty
+from recsys_core.lake import Lake, Part, empty
 from recsys_core.tables import TABLES
 
 if TYPE_CHECKING:
     from jobs.night import Night
-    from recsys_core.declared import Stances
-    from recsys_core.events import Weights
     from recsys_core.profiles.spread import Users
+    from recsys_core.profiles.work import Made, Summary, Work
 
 # Rows looked back at that cost what one of those costs by which SPARK_FROM_ROWS counts, and rows of a range of users.
 _BACK, RANGE_ROWS = 120, 2_000_000
@@ -30,101 +29,10 @@ _kept = Kept(1 << 30)
 _TABLES = ("session", "user_topic_day", "user_item_day", "item_topic", "user_item_context_day")
 
 
-class Facts(NamedTuple):
-    """What interests of some users are made of; `before` are the earlier nights of user_topic_day, of which only dates are asked."""
-
-    sessions: pa.Table
-    days: pa.Table
-    before: pa.Table
-    items: pa.Table
-    contexts: pa.Table
-    topics: pa.Table
-
-    def of(self, users: Users) -> Facts:
-        """Those of some of the users."""
-        from recsys_core.profiles.spread import within
-
-        return self._replace(**{name: within(rows, users) for name, rows in self._asdict().items() if name != "topics"})
-
-
-@dataclass(frozen=True)
-class Work:
-    """All that interests of the night follow from; it travels to Spark's tasks.
-
-    nights  by table, those that are looked back at, with what tells the rows of each of them from all others
-    """
-
-    url: str
-    ds: dt.date
-    nights: Mapping[str, Sequence[tuple[dt.date, str]]]
-    parts: Mapping[str, Mapping[str, str]]
-    weights: Weights
-    said: Stances
-    hidden: Collection[int]
-    model_version: str | None
-    run_id: str
-    contexts: Target | None
-
-    def facts(self, read: Callable[..., pa.Table]) -> Facts:
-        """The facts, night by night as `read` (table, night, columns, how they are condensed) gives them."""
-        from recsys_core.contexts import NIGHTS
-        from recsys_core.profiles import WINDOW
-        from recsys_core.profiles.clock import encoded
-        from recsys_core.profiles.items import condensed_days, condensed_items
-
-        def of(table: str, columns: list[str] | None, make: Callable[[pa.Table], pa.Table], back: range) -> pa.Table:
-            nights = [d for d, _ in self.nights[table] if (self.ds - d).days in back]
-            found = [read(table, d, columns, make) for d in nights]
-            schema = TABLES[table].arrow_schema()
-            found = found or [make(pa.schema([schema.field(c) for c in columns or schema.names]).empty_table())]
-            return pa.concat_tables(found).unify_dictionaries()
-
-        window = range(2 * WINDOW - 1)
-        dates = ["ds", "user_key", "topic_id"]
-        return Facts(
-            of("session", ["ds", "user_key", "n_events"], lambda rows: encoded(rows, "user_key"), window),
-            of("user_topic_day", None, lambda rows: condensed_days(rows, self.weights), window),
-            of("user_topic_day", dates, lambda rows: encoded(rows, "user_key"), range(2 * WINDOW - 1, 10_000)),
-            of("user_item_day", None, lambda rows: condensed_items(rows, self.weights), window),
-            of("user_item_context_day", None, lambda rows: encoded(rows, "user_key", "item_id", "daypart", "device"), range(NIGHTS)),
-            of("item_topic", ["ds", "item_id", "topic_id", "weight"], lambda rows: encoded(rows, "item_id"), window),
-        )
-
-    def made(self, number: int, users: Users, facts: Facts) -> tuple[Summary, Made]:
-        """What follows from the facts of some users alone; their contexts are written at once."""
-        from recsys_core.contexts import user_context_interest
-        from recsys_core.profiles import item_weights
-        from recsys_core.profiles.interests import Scores
-        from recsys_core.profiles.spread import within
-
-        said = replace(self.said, prior=within(self.said.prior, users))
-        weights = item_weights(facts.items, facts.sessions, self.ds, self.weights)
-        if self.contexts is None or self.model_version is None:
-            return Summary([], []), Made(facts.sessions, weights)
-        scores = Scores(facts.sessions, facts.days, facts.items, self.ds, self.weights, said, facts.topics, facts.before)
-        found = user_context_interest(facts.contexts, self.ds, self.model_version, self.hidden, said, facts.topics)
-        summary = Summary([(*of, n) for of, n in scores.population().items()], [self.contexts.write(number, found)])
-        return summary, Made(facts.sessions, weights, scores.without_lift(self.model_version, self.run_id))
-
-
-class Summary(NamedTuple):
-    """What a range of users adds to the whole: (topic, horizon, score) in the population, and its part of user_context_interest."""
-
-    population: list[tuple[int, str, int]]
-    contexts: list[Part]
-
-
-class Made(NamedTuple):
-    """What was made of a range of users; `interests` lack their lift until the population is known, and are None without a topic model."""
-
-    sessions: pa.Table
-    weights: pa.Table
-    interests: pa.Table | None = None
-
-
 def profile(night: Night) -> None:
     """Write what the night says of each user, see the tables that the job writes; a range of users at a time."""
     from recsys_core.profiles.spread import ranges
+    from recsys_core.profiles.work import Work
 
     model, parts_of = night.topics, {t: night.runner.parts(t, night.under) for t in _TABLES}
     live = {t: [(d, m) for d in night.nights(t) if (m := night.lake.manifest(t, d, **parts_of[t]))] for t in _TABLES}
@@ -179,6 +87,7 @@ def _here(night: Night, work: Work, n: int) -> tuple[list[Summary], Iterable[Mad
 def _by_spark(night: Night, work: Work, n: int) -> tuple[list[Summary], Iterable[Made]]:
     """By Spark: each task reads its users' rows, and leaves what was made of them in the night's staging folder."""
     from recsys_core.profiles.spread import in_tasks
+    from recsys_core.profiles.work import Made, Summary
 
     folder, lake = night.staging, night.lake
 
@@ -224,6 +133,7 @@ class _Told:
     def of(self, users: Users, made: Made) -> dict[str, Callable[[], pa.Table]]:
         """What makes the rows of each table of `targets`."""
         from recsys_core import profiles
+        from recsys_core.generate import Templates
         from recsys_core.medoids import interest_vectors
         from recsys_core.profiles.interests import with_lift
         from recsys_core.profiles.pooled import heaviest
@@ -234,20 +144,26 @@ class _Told:
         interests = empty(TABLES["user_interest"]) if made.interests is None else with_lift(made.interests, self.population)
         vectors = profiles.pooled_vectors(made.weights, self.item_ids, self.vectors)
         tonight = night.read("session", 1, ["user_key", "lang"], users)
+        there = made.weights.filter(pc.is_in(made.weights["user_key"], pc.unique(tonight["user_key"])))
 
         def profile_rows() -> pa.Table:
             declared = set(within(self.work.said.prior, users)["user_key"].to_pylist())
             made_by = night.space, self.work.model_version, night.stamp.run_id
             rows = profiles.user_profile(made.sessions, interests, vectors, self.labels, ds, *made_by, declared, hidden)
+            if self.generator.name == Templates.name:
+                return rows
+            told = rows.select(["user_key", "n_events_30d", "summary_en", "summary_zh"]).to_pylist()
             shown = profiles.shares_of(interests, "90d", hidden)
-            profiles.write_summaries(rows, shown, self.labels, self.generator, night.lake, night.runner.say)
-            return pa.Table.from_pylist(rows, schema=TABLES["user_profile"].arrow_schema())
+            profiles.write_summaries(told, shown, self.labels, self.generator, night.lake, night.runner.say)
+            for name in ("summary_en", "summary_zh"):
+                rows = rows.set_column(rows.column_names.index(name), name, pa.array([row[name] for row in told], pa.string()))
+            return rows
 
         return {
             "user_interest_vector": lambda: interest_vectors(made.weights, self.item_ids, self.vectors, ds, night.space),
             "user_profile": profile_rows,
             "user_interest": lambda: interests,
-            "user_history_text": lambda: history_texts(ds, heaviest(made.weights, self.titles, HISTORY_ITEMS), self.titles, tonight),
+            "user_history_text": lambda: history_texts(ds, heaviest(there, self.titles, HISTORY_ITEMS), self.titles, tonight),
         }
 
     def written(self, number: int, table: str, make: Callable[[], pa.Table]) -> Part:

@@ -8,10 +8,11 @@ from collections.abc import Collection
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from recsys_core.declared import NOBODY, Stances
-from recsys_core.profiles.clock import codes, distinct, encoded, once, total
-from recsys_core.profiles.items import memberships
+from recsys_core.profiles.clock import codes, distinct, encoded
+from recsys_core.profiles.items import ItemTopics, memberships
 from recsys_core.tables import TABLES
 from recsys_core.topics import MICRO
 
@@ -29,7 +30,7 @@ def user_context_interest(
     model_version: str,
     hidden: Collection[int] = (),
     stances: Stances = NOBODY,
-    topics: pa.Table | None = None,
+    topics: pa.Table | ItemTopics | None = None,
 ) -> pa.Table:
     """Rows of the table `user_context_interest`: at most MAX_TOPICS topics of a user in each context with MIN_EVENTS events.
 
@@ -42,52 +43,51 @@ def user_context_interest(
 
     `hidden` topics and what users mute are left out before any share is made. A device that is not told is no context.
     """
-    row, topic, weight = memberships(met, topics)
-    shown = ~np.isin(topic, [*hidden])
-    met = (
-        encoded(met, "user_key", "daypart", "device").select(["ds", "user_key", "daypart", "device", "n_events"]).take(pa.array(row[shown]))
-    )
-    met = stances.keep(met.append_column("topic_id", pa.array(topic[shown])).append_column("weight", pa.array(weight[shown])))
+    from recsys_core.profiles.kernels import context_sums, grouped
+
+    met = encoded(met, "user_key", "daypart", "device")
+    low, high, topic, weight = memberships(met, topics)
+    users, ids = distinct(met["user_key"]), np.unique(topic)
+    shown = np.tile(~np.isin(ids, [*hidden]), (len(users), 1))
+    named = sorted(stances.muted)
+    muted = codes(pa.array([u for u, _ in named], pa.string()), users), codes(pa.array([t for _, t in named], pa.int64()), pa.array(ids))
+    known = (muted[0] >= 0) & (muted[1] >= 0)
+    shown[muted[0][known], muted[1][known]] = False
+    user = codes(met["user_key"], users)
+    rows = grouped(user, np.arange(len(user)), len(users)), user, low, high, np.searchsorted(ids, topic), weight, met["n_events"].to_numpy()
     weekday = pc.cast(pc.day_of_week(met["ds"], count_from_zero=False, week_start=1), pa.string()).dictionary_encode()
-    places = {"daypart": met["daypart"], "device": met["device"], "weekday": weekday}
-    parts = [_of_dimension(met.append_column("context_value", values), name) for name, values in places.items()]
-    rows = pa.concat_tables([p for p in parts if p.num_rows] or parts[:1])
-    rows = rows.append_column("ds", pa.repeat(pa.scalar(ds, pa.date32()), rows.num_rows))
-    rows = rows.append_column("model_version", pa.repeat(pa.scalar(model_version), rows.num_rows))
+    parts = []
+    for name, column in {"daypart": met["daypart"], "device": met["device"], "weekday": weekday}.items():
+        values = distinct(column)
+        values = values.filter(pc.not_equal(values, ""))
+        parts.append(
+            _of_dimension(
+                name,
+                values,
+                context_sums(rows[0], user, codes(column, values), *rows[2:], shown, len(values), MIN_EVENTS * MICRO, MAX_TOPICS),
+                users,
+                ids,
+            )
+        )
+    found = pa.concat_tables(parts)
+    found = found.append_column("ds", pa.repeat(pa.scalar(ds, pa.date32()), found.num_rows))
+    found = found.append_column("model_version", pa.repeat(pa.scalar(model_version), found.num_rows))
     table = TABLES["user_context_interest"]
-    return rows.select(table.names).cast(table.arrow_schema())
+    return found.select(table.names).cast(table.arrow_schema())
 
 
-def _of_dimension(met: pa.Table, name: str) -> pa.Table:
-    """Rows of one dimension, without ds and model_version."""
-    users, values = distinct(met["user_key"]), distinct(met["context_value"])
-    told = codes(met["context_value"], values.filter(pc.not_equal(values, "")))
-    values, met = values.filter(pc.not_equal(values, "")), met.append_column("value", pa.array(told)).filter(pa.array(told >= 0))
-    topics = np.sort(pc.unique(met["topic_id"]).to_numpy())
-    topic, user = np.searchsorted(topics, met["topic_id"].to_numpy()), codes(met["user_key"], users)
-    n_values, n_topics = max(len(values), 1), max(len(topics), 1)
-    place, of = once((user * n_values + met["value"].to_numpy()) * n_topics + topic, len(users) * n_values * n_topics)
-    n_events = met["n_events"].to_numpy()
-    mass, events = total(of, met["weight"].to_numpy() * n_events * MICRO, len(place)), total(of, n_events, len(place))
-    context, topic = place // n_topics, place % n_topics
-    user = context // n_values
-    of_context, of_user = (np.bincount(x, mass, n)[x] for x, n in ((context, len(users) * n_values), (user, len(users))))
-    of_topic = np.bincount(user * n_topics + topic, mass, len(users) * n_topics)[user * n_topics + topic]
+def _of_dimension(name: str, values: pa.Array, sums: NDArray[np.int64], users: pa.Array, topics: NDArray[np.int64]) -> pa.Table:
+    """Rows of one dimension, without ds and model_version, of what `context_sums` gives."""
+    user, value, topic, mass, events, of_context, of_topic, of_user, rank = sums
     pi, kappa = of_topic / np.maximum(of_user, 1), LIFT_EVENTS * MICRO
-    order = np.lexsort((topics[topic], -mass, context))
-    starts = np.searchsorted(context[order], context[order], "left")
-    rank = np.empty(len(place), np.int64)
-    rank[order] = np.arange(len(place)) - starts + 1
-    kept = (of_context >= MIN_EVENTS * MICRO) & (mass > 0) & (rank <= MAX_TOPICS)
-    lift = (mass + kappa * pi)[kept] / ((of_context + kappa) * pi)[kept]
     columns = {
-        "user_key": users.take(pa.array(user[kept])),
-        "context_dim": pa.repeat(pa.scalar(name), int(kept.sum())),
-        "context_value": values.take(pa.array(context[kept] % n_values)),
-        "topic_id": pa.array(topics[topic[kept]], pa.int64()),
-        "share": np.round(mass[kept] / of_context[kept], 6),
-        "lift": np.round(lift, 6),
-        "rank": rank[kept].astype(np.int16),
-        "n_events": events[kept],
+        "user_key": users.take(pa.array(user)),
+        "context_dim": pa.repeat(pa.scalar(name), len(user)),
+        "context_value": values.take(pa.array(value)),
+        "topic_id": pa.array(topics[topic], pa.int64()),
+        "share": np.round(mass / of_context, 6),
+        "lift": np.round((mass + kappa * pi) / ((of_context + kappa) * pi), 6),
+        "rank": rank.astype(np.int16),
+        "n_events": events,
     }
     return pa.table(columns)

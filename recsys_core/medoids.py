@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from recsys_core.profiles.clock import Floats, Ints, codes, distinct, encoded, places
+from recsys_core.profiles.clock import places
 from recsys_core.profiles.evidence import millionths
-from recsys_core.profiles.pooled import rows_of
+from recsys_core.profiles.pooled import with_rows
 from recsys_core.tables import TABLES
 from recsys_core.topics.spherical import unit
 
@@ -37,13 +37,13 @@ def interest_vectors(
     Clusters are found in vectors that are centred on the mean of all, as what all texts share says nothing about one of them.
     """
     from recsys_core import ward
+    from recsys_core.profiles.kernels import heaviest
 
     known = np.abs(vectors).sum(axis=1) > 0 if len(vectors) else np.zeros(0, bool)
-    users, user, row, weight = _ordered(weights, item_ids, known)
-    whole, start = np.bincount(user, weight, len(users)), np.searchsorted(user, np.arange(len(users) + 1))
-    few = places(user) < MAX_ITEMS
-    start, row, heaviest = np.concatenate([[0], np.cumsum(few)])[start], row[few], weight[few]
-    group, medoid, n, mass = ward.clusters(_centred(vectors, known), row, heaviest, start, CUT, MAX_VECTORS)
+    users, user, row, weight = with_rows(weights, item_ids, known)
+    whole, few = np.bincount(user, weight, len(users)), heaviest(user, weight, len(users), MAX_ITEMS)
+    start, row, weight = np.searchsorted(user[few], np.arange(len(users) + 1)), row[few], weight[few]
+    group, medoid, n, mass = ward.clusters(_centred(vectors, known), row, weight, start, CUT, MAX_VECTORS)
     of = row[start[group] + medoid]
     schema = TABLES["user_interest_vector"].arrow_schema()
     columns = {
@@ -72,19 +72,6 @@ def clusters(points: NDArray[np.float64], weight: NDArray[np.float64], cut: floa
     n = len(points)
     given = np.asarray(points, np.float64), np.arange(n), np.asarray(weight, np.float64), np.array([0, n])
     return [*zip(*(v.tolist() for v in ward.clusters(*given, float(cut), n)[1:]), strict=True)]
-
-
-def _ordered(weights: pa.Table, item_ids: list[str], known: NDArray[np.bool_]) -> tuple[pa.Array, Ints, Ints, Floats]:
-    """(users, and of each item with a vector: user, row of `vectors`, weight); by user, the heaviest first, ties to the lower id."""
-    weights = encoded(weights, "user_key", "item_id")
-    users, names = distinct(weights["user_key"]), distinct(weights["item_id"])
-    user, name, weight = codes(weights["user_key"], users), codes(weights["item_id"], names), weights["weight"].to_numpy()
-    has = np.flatnonzero(known)
-    place = rows_of(names, [item_ids[row] for row in has])
-    row = np.where(place >= 0, has[place], -1)[name] if len(has) else np.full(len(name), -1)
-    order = np.flatnonzero(row >= 0)
-    order = order[np.lexsort((name[order], -weight[order], user[order]))]
-    return users, user[order], row[order], weight[order]
 
 
 def lists(values: NDArray[np.float32]) -> pa.Array:

@@ -55,17 +55,34 @@ def clusters(points: Any, at: Any, weight: Any, start: Any, cut: float, most: in
 
 @kernel
 def _squares(points: Any, at: Any) -> Any:
-    """Squared distances of all pairs of points, summed in the order of the dimensions on any machine."""
+    """Squared distances of all pairs of points, summed in the order of the dimensions on any machine.
+
+    Four dimensions at a time, so that a sum is loaded and stored once for four of its terms.
+    """
     n, dimensions = len(at), points.shape[1]
-    square, x = np.zeros((n, n)), np.empty(n)
-    for d in range(dimensions):
-        for i in range(n):
-            x[i] = points[at[i], d]
-        for i in range(n):
-            for j in range(i + 1, n):
-                difference = x[i] - x[j]
-                square[i, j] += difference * difference
+    square, x = np.zeros((n, n)), np.empty((dimensions, n))
     for i in range(n):
+        for d in range(dimensions):
+            x[d, i] = points[at[i], d]
+    for i in range(n):
+        sums = square[i, i:]
+        for d in range(0, dimensions - 3, 4):
+            a, b, c, e = x[d, i:], x[d + 1, i:], x[d + 2, i:], x[d + 3, i:]
+            for j in range(1, n - i):
+                found = sums[j]
+                difference = a[0] - a[j]
+                found += difference * difference
+                difference = b[0] - b[j]
+                found += difference * difference
+                difference = c[0] - c[j]
+                found += difference * difference
+                difference = e[0] - e[j]
+                found += difference * difference
+                sums[j] = found
+        for d in range(dimensions - dimensions % 4, dimensions):
+            for j in range(1, n - i):
+                difference = x[d, i] - x[d, i + j]
+                sums[j] += difference * difference
         for j in range(i):
             square[i, j] = square[j, i]
     return square

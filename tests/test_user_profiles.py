@@ -119,7 +119,7 @@ def test_profile_rows() -> None:
     vector = np.array([0.6, 0.8], np.float32)
     names = {1: ("tea", "茶"), 2: ("hats", "帽子"), 7: ("illness", "疾病")}
     rows = profiles.user_profile(pa.table(sessions, SESSION), interest, {"u": vector}, names, D, "space", "m", "run", ["told", "one"], {7})
-    found = conform(pa.Table.from_pylist(rows, schema=TABLES["user_profile"].arrow_schema()), TABLES["user_profile"])
+    found = conform(rows, TABLES["user_profile"])
     back, one, told, u, w = found.to_pylist()
     assert (u["lifecycle"], u["cold_level"], u["n_events_30d"], u["n_topics"], u["top_topic_id"]) == ("active", 3, 6, 2, 1)
     assert (u["entropy"], u["drift_7d"], u["embedding_space"]) == (round(math.log(2), 6), 0.5, "space")
@@ -142,15 +142,15 @@ def test_profile_rows() -> None:
 def test_cold_level_and_summary_stay_while_a_user_is_away() -> None:
     sessions = pa.table({"ds": [ago(89), ago(150), ago(178), ago(179)], "user_key": ["u"] * 4, "n_events": [3, 3, 4, 100]}, SESSION)
     none = TABLES["user_interest"].arrow_schema().empty_table()
-    (row,) = profiles.user_profile(sessions, none, {}, {}, D, None, None, "run")
+    (row,) = profiles.user_profile(sessions, none, {}, {}, D, None, None, "run").to_pylist()
     assert (row["cold_level"], row["lifecycle"]) == (3, "dormant")
     less = sessions.filter(pa.array([True, True, False, True]))
-    assert profiles.user_profile(less, none, {}, {}, D, None, None, "run")[0]["cold_level"] == 0
+    assert profiles.user_profile(less, none, {}, {}, D, None, None, "run")["cold_level"].to_pylist() == [0]
 
 
 def test_nobody_has_no_profile() -> None:
     none = SESSION.empty_table()
-    assert profiles.user_profile(none, TABLES["user_interest"].arrow_schema().empty_table(), {}, {}, D, "space", None, "run") == []
+    assert profiles.user_profile(none, TABLES["user_interest"].arrow_schema().empty_table(), {}, {}, D, "space", None, "run").num_rows == 0
 
 
 def test_a_generator_writes_one_sentence_for_all_who_are_alike() -> None:

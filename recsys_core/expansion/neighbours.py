@@ -6,7 +6,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from scipy import sparse
 
 from recsys_core.expansion.state import Floats, State
 from recsys_core.grouping import MICRO
@@ -27,8 +26,10 @@ def similar_users(state: State, rows: slice) -> Floats:
     Nobody is their own neighbour; as many as are equally similar to the last one count with them. The share is drawn towards that of all
     users, as if one neighbour more were like everybody.
     """
+    from recsys_core.expansion.kernels import touched_by_nearest
+
     reference = slice(0, min(len(state.shares), REFERENCE_USERS))
-    others, touched = _unit(state.shares[reference].astype(np.float64)), state.touched[reference].astype(np.float64)
+    others, touched = _unit(state.shares[reference].astype(np.float64)), state.touched[reference]
     everybody: Floats = (touched.sum(axis=0) + 0.5) / (len(others) + 1)
 
     def scored(start: int) -> Floats:
@@ -36,16 +37,9 @@ def similar_users(state: State, rows: slice) -> Floats:
         cosine = _unit(state.shares[own].astype(np.float64)) @ others.T
         inside = own < len(others)
         cosine[inside, own[inside]] = 0.0
-        cosine *= MICRO
-        alike = np.rint(cosine, out=cosine).astype(np.int32)
-        least = np.ones((len(own), 1), np.int32)
-        if len(others) > NEIGHBOURS:
-            least = np.maximum(np.partition(alike, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS, None], 1)
-        # In whole millionths sums are exact, in whatever order.
-        near = sparse.csr_matrix(np.where(alike >= least, alike, 0), dtype=np.float64)
-        total = np.asarray(near.sum(axis=1)).reshape(-1, 1)
-        found = (near @ touched + everybody * MICRO) / (total + MICRO)
-        return np.asarray(np.round(np.where(total > 0, found, 0.0), 6), np.float64)
+        found, total = touched_by_nearest(cosine, touched, NEIGHBOURS)
+        shared = (found + everybody * MICRO) / (total[:, None] + MICRO)
+        return np.asarray(np.round(np.where(total[:, None] > 0, shared, 0.0), 6), np.float64)
 
     with ThreadPoolExecutor(_THREADS) as pool:
         return np.concatenate([*pool.map(scored, range(rows.start, rows.stop, _ROWS))])

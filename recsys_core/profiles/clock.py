@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,13 +54,17 @@ class Clock:
     after: Ints
     checkpoints: Ints
 
-    def night_of(self, user: Ints, ds: pa.ChunkedArray) -> Ints:
+    @cached_property
+    def _places(self) -> NDArray[np.int32]:
+        """The place of each night of each user, −1 where it does not count."""
+        found = np.full(len(self.users) * SPAN, -1, np.int32)
+        found[self.keys] = np.arange(len(self.keys))
+        return found
+
+    def night_of(self, user: Ints, ds: pa.ChunkedArray) -> NDArray[np.int32]:
         """The place in age and after of each row's night, −1 where it does not count."""
         back = nights_back(ds, self.ds)
-        key = user * SPAN + (SPAN - 1 - back)
-        place = np.minimum(np.searchsorted(self.keys, key), max(len(self.keys) - 1, 0))
-        found = (back < SPAN) & (len(self.keys) > 0)
-        return np.where(found & (self.keys[place] == key), place, -1) if len(self.keys) else np.full(len(key), -1)
+        return np.where(back < SPAN, self._places[user * SPAN + (SPAN - 1 - np.minimum(back, SPAN - 1))], np.int32(-1))
 
 
 def encoded(rows: pa.Table, *names: str) -> pa.Table:
@@ -148,13 +153,18 @@ def faded(age: Ints, after: Ints, half_life: HalfLife, decay: float = 1.0) -> Fl
     return np.exp2(-(age / half_life.days + after / half_life.events) / decay)
 
 
-def total(of: Ints, values: NDArray[Any], n: int) -> Ints:
+def total(of: NDArray[np.integer], values: NDArray[Any], n: int) -> Ints:
     """Sums by group 0 … n − 1, `values` rounded to whole numbers first: the same in whatever order rows come."""
     found = np.zeros(n, np.int64)
     np.add.at(found, of, np.rint(values).astype(np.int64))
     return found
 
 
+def dates(ds: pa.ChunkedArray) -> Ints:
+    """Dates as days since 1970."""
+    return ds.cast(pa.int32()).to_numpy().astype(np.int64)
+
+
 def nights_back(ds: pa.ChunkedArray, tonight: dt.date) -> Ints:
     """Nights from each date to tonight."""
-    return (np.datetime64(tonight) - ds.to_numpy().astype("datetime64[D]")).astype(np.int64)
+    return (tonight - dt.date(1970, 1, 1)).days - dates(ds)

@@ -1,13 +1,9 @@
-"""Interests of users: windowed, decayed sums of topic mass, and the items behind them.
-
-Whole users at a time, as arrays: `spread` gives the same rows of more users than fit into one process. Sums are of whole billionths, so
-that they come out the same whatever order rows arrive in.
-"""
+"""Interests of users: what of all that they hold is one, and the items behind it."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,25 +13,9 @@ from numpy.typing import NDArray
 
 from recsys_core.declared import NOBODY, Stances
 from recsys_core.events import DEFAULT_WEIGHTS, Weights
-from recsys_core.profiles.clock import (
-    CHECKPOINTS,
-    HORIZONS,
-    NANO,
-    SPAN,
-    Floats,
-    Ints,
-    clock,
-    codes,
-    distinct,
-    encoded,
-    faded,
-    once,
-    places,
-    total,
-    with_columns,
-)
+from recsys_core.profiles.clock import HORIZONS, NANO, Floats, Ints, faded, places, total, with_columns
 from recsys_core.profiles.evidence import evidence
-from recsys_core.profiles.items import by_decay, condensed_days, condensed_items, memberships
+from recsys_core.profiles.sums import PRIOR_HORIZON, Sums
 from recsys_core.tables import TABLES
 
 # Confidence is n_eff / (n_eff + CONFIDENCE_EVENTS); lift is shrunk towards 1 as if LIFT_EVENTS of average interest had been seen too.
@@ -48,142 +28,12 @@ SUPPORT = 2
 # A topic becomes an interest at a share of ENTER and stays one down to LEAVE. Between the two lie the topics that one noisy night pushes
 # to and fro; both are far below what the first ranks of a user have, and below 1 / MAX_TOPICS.
 ENTER, LEAVE = 0.02, 0.01
-# What all that a user declared weighs together, in events of the average weight of a funnel: as much as one item on one night at most.
-PRIOR_EVENTS = 5.0
-PRIOR_HORIZON = "90d"
-
 Population = Mapping[tuple[int, str], int]
 
 
-class Scores:
-    """What users hold, by pair of user and topic, as of each user's last night with events; sums in billionths.
+class Scores(Sums):
+    """What follows from what users hold: which of it is an interest, and rows of interests."""
 
-    score         horizon → (CHECKPOINTS, pairs): Σ_d Σ_type weight · mass · 2^(−(age / days + after / events) / decay of the type), and for
-                  nights with items what dwell and cap add or take; not below 0
-    mass          horizon → pairs: Σ_d mass · 2^(−age / days − after / events)
-    prior         pairs: what a declared interest adds to the score of PRIOR_HORIZON
-    n_events, n_items, n_searches, net, stated, first, last   pairs: counts within the window, opinions, first and last night (days)
-    own           horizon → by pair and item (`item_pair`, `item`): the part of the score that is the item's own
-    """
-
-    def __init__(
-        self,
-        sessions: pa.Table,
-        days: pa.Table,
-        items: pa.Table,
-        ds: dt.date,
-        weights: Weights = DEFAULT_WEIGHTS,
-        stances: Stances = NOBODY,
-        topics: pa.Table | None = None,
-        before: pa.Table | None = None,
-    ) -> None:
-        """From rows of session, of user_topic_day and of user_item_day, or what `condensed_days` and `condensed_items` make of them.
-
-        topics  rows of item_topic; without them those of `items` are joined with it (topic_id, weight) already
-        before  ds, user_key, topic_id of earlier nights of user_topic_day, of which only the dates are asked
-        """
-        self.ds, self.weights = ds, weights
-        row, topic_id, weight = memberships(items, topics)
-        sessions, days = encoded(sessions, "user_key"), encoded(condensed_days(days, weights), "user_key")
-        items = encoded(condensed_items(items, weights), "user_key", "item_id")
-        self.users = distinct(sessions["user_key"], days["user_key"], items["user_key"], stances.prior["user_key"])
-        self.time = clock(self.users, sessions, ds)
-        user_days, user_items, user_prior = (codes(t["user_key"], self.users) for t in (days, items, stances.prior))
-        who = user_days, user_items[row], user_prior
-        topic = days["topic_id"].to_numpy(), topic_id, stances.prior["topic_id"].to_numpy()
-        self.topics = np.sort(pc.unique(pa.chunked_array([pa.array(t, pa.int64()) for t in topic])).to_numpy())
-        n_topics = max(len(self.topics), 1)
-        key = [u * n_topics + np.searchsorted(self.topics, t) for u, t in zip(who, topic, strict=True)]
-        pairs, inverse = once(np.concatenate(key), len(self.users) * n_topics)
-        muted = self._muted(pairs, stances)
-        self.user, self.topic = pairs // n_topics, self.topics[pairs % n_topics] if len(self.topics) else pairs
-        self.n = len(pairs)
-        of_day, of_item, of_prior = np.split(inverse, np.cumsum([len(k) for k in key])[:-1])
-        self._seen([(days, of_day), *([self._earlier(before, pairs)] if before is not None else [])])
-        self._fades()
-        self.score = dict.fromkeys(HORIZONS, np.zeros((CHECKPOINTS, self.n), np.int64))
-        self._days(days, user_days, of_day)
-        self._items(items, user_items, row, of_item, weight * NANO)
-        average = weights.cap / 5
-        self.prior = total(of_prior, stances.prior["weight"].to_numpy() * (PRIOR_EVENTS * average * NANO), self.n)
-        self.score[PRIOR_HORIZON] = self.score[PRIOR_HORIZON] + self.prior
-        for h in HORIZONS:
-            self.score[h] = np.where(muted, 0, np.maximum(self.score[h], 0))
-
-    def _muted(self, pairs: Ints, stances: Stances) -> NDArray[np.bool_]:
-        """Which pairs their user does not want to see."""
-        named = sorted(stances.muted)
-        user = codes(pa.array([u for u, _ in named], pa.string()), self.users)
-        place = {int(t): i for i, t in enumerate(self.topics)}
-        keys = [u * max(len(self.topics), 1) + place[t] for u, (_, t) in zip(user.tolist(), named, strict=True) if u >= 0 and t in place]
-        return np.isin(pairs, keys)
-
-    def _earlier(self, before: pa.Table, pairs: Ints) -> tuple[pa.Table, Ints]:
-        """The rows of earlier nights whose pairs are there, and their pairs."""
-        before = encoded(before, "user_key")
-        user, topic = codes(before["user_key"], self.users), codes(before["topic_id"], pa.array(self.topics))
-        key = user * max(len(self.topics), 1) + topic
-        place = np.minimum(np.searchsorted(pairs, key), max(len(pairs) - 1, 0))
-        known = (user >= 0) & (topic >= 0) & (pairs[place] == key) if len(pairs) else np.zeros(len(key), bool)
-        return before.filter(pa.array(known)), place[known]
-
-    def _seen(self, rows: Sequence[tuple[pa.Table, Ints]]) -> None:
-        """Each pair's first and last night, of rows of nights and their pairs."""
-        self.first, self.last = np.full(self.n, np.iinfo(np.int64).max), np.full(self.n, -1)
-        for days, of in rows:
-            date = days["ds"].to_numpy().astype("datetime64[D]").astype(np.int64)
-            np.minimum.at(self.first, of, date)
-            np.maximum.at(self.last, of, date)
-
-    def _fades(self) -> None:
-        """What is left of a part, by night, checkpoint, horizon and decay; and how many checkpoints, the first, each night counts at."""
-        time, decays = self.time, list(self.weights.by_decay())
-        since = time.checkpoints[time.keys // SPAN]
-        seen = (since[:, :, 0] >= 0) & (time.age[:, None] >= since[:, :, 0])
-        gone = time.age[:, None] - since[:, :, 0], time.after[:, None] - since[:, :, 1]
-        self.fades = np.zeros((len(seen), CHECKPOINTS, len(HORIZONS), len(decays)))
-        for h, half_life in enumerate(HORIZONS.values()):
-            for d, decay in enumerate(decays):
-                self.fades[:, :, h, d][seen] = faded(gone[0][seen], gone[1][seen], half_life, decay)
-        self.checkpoints = seen.sum(axis=1)
-
-    def _add(self, of: Ints, night: Ints, parts: Floats) -> None:
-        """Add parts by decay (billionths, not faded) to the scores of every checkpoint that their night is not after."""
-        from recsys_core.profiles.kernels import faded_sums
-
-        sums = faded_sums(of, night, parts, self.fades, self.checkpoints, self.n)
-        self.score = {h: self.score[h] + sums[n] for n, h in enumerate(HORIZONS)}
-
-    def _days(self, days: pa.Table, user: Ints, of: Ints) -> None:
-        night = self.time.night_of(user, days["ds"])
-        within = night >= 0
-        days, of, night = days.filter(pa.array(within)), of[within], night[within]
-        self._add(of, night, by_decay(days, "part"))
-        mass = days["mass_micro"].to_numpy() * 1000.0
-        self.mass = {h: total(of, mass * faded(self.time.age, self.time.after, x)[night], self.n) for h, x in HORIZONS.items()}
-        self.net, self.stated = (total(of, days[name].to_numpy(), self.n) for name in ("net", "stated"))
-        self.n_events = total(of, days["n_events"].to_numpy(), self.n)
-
-    def _items(self, items: pa.Table, user: Ints, row: Ints, of: Ints, share: Floats) -> None:
-        """`row` is the row of `items` that each membership belongs to, `of` its pair, and `share` its weight in billionths."""
-        from recsys_core.profiles.kernels import faded_sums, pairs_within
-
-        night = self.time.night_of(user, items["ds"])
-        within = night[row] >= 0
-        row, of, share = row[within], of[within], share[within]
-        capped, more = by_decay(items, "capped"), by_decay(items, "more")
-        changed: NDArray[np.bool_] = (more != 0).max(axis=0, initial=False)[row]
-        self._add(of[changed], night[row[changed]], more[:, row[changed]] * share[changed])
-        self.items = distinct(items["item_id"])
-        self.item_pair, self.item, by_item = pairs_within(of, codes(items["item_id"], self.items)[row], self.n)
-        n = len(self.item)
-        self.item_events = total(by_item, items["n_events"].to_numpy()[row], n)
-        own = faded_sums(by_item, night[row], capped[:, row] * share, self.fades[:, :1], np.ones(len(self.fades), np.int64), n)
-        self.own = {h: own[at, 0] for at, h in enumerate(HORIZONS)}
-        self.n_items = np.bincount(self.item_pair, minlength=self.n)
-        self.n_searches = np.maximum(self.n_events - total(self.item_pair, self.item_events, self.n), 0)
-
-    # -- what follows -------------------------------------------------------------------------------------------------------------
     def left(self, horizon: str) -> Floats:
         """What idle nights have left of a pair's sums, 0 to 1: of any type as much, so that no order changes."""
         return faded(self.time.idle[self.user], np.zeros(self.n, np.int64), HORIZONS[horizon])
@@ -220,10 +70,14 @@ class Scores:
 
     def without_lift(self, model_version: str, run_id: str) -> pa.Table:
         """The rows as far as they follow from the users alone: without lift, with what it is made of (`now`, `whole`) in its place."""
-        return pa.concat_tables([self._rows(h, model_version, run_id) for h in HORIZONS])
+        ranked = {h: self._ranked(h) for h in HORIZONS}
+        own = self.heaviest([kept for kept, _ in ranked.values()], EVIDENCE_ITEMS)
+        made_by = model_version, run_id
+        return pa.concat_tables([self._rows(h, *of, items, *made_by) for (h, of), items in zip(ranked.items(), own, strict=True)])
 
-    def _rows(self, horizon: str, model_version: str, run_id: str) -> pa.Table:
-        kept, rank = self._ranked(horizon)
+    def _rows(
+        self, horizon: str, kept: Ints, rank: Ints, items: tuple[Ints, Ints, Ints, Ints], model_version: str, run_id: str
+    ) -> pa.Table:
         left, score = self.left(horizon)[kept], self.score[horizon][0]
         whole = total(self.user, score, len(self.users))[self.user[kept]] * left / NANO
         now, mass = score[kept] * left / NANO, self.mass[horizon][kept] * left / NANO
@@ -246,7 +100,7 @@ class Scores:
             "first_seen_ds": pa.array(first, pa.date32()),
             "last_seen_ds": pa.array(last, pa.date32()),
             "sentiment": sentiment,
-            "evidence": self._evidence(horizon, kept, np.round(now, 6), left),
+            "evidence": self._evidence(horizon, kept, items, np.round(now, 6), left),
             "model_version": pa.repeat(pa.scalar(model_version), len(kept)),
             "run_id": pa.repeat(pa.scalar(run_id), len(kept)),
             "now": now,
@@ -261,14 +115,11 @@ class Scores:
         rank = places(self.user[kept]) + 1
         return kept[rank <= MAX_TOPICS], rank[rank <= MAX_TOPICS]
 
-    def _evidence(self, horizon: str, kept: Ints, score: Floats, left: Floats) -> pa.Array:
-        """JSON of the items of largest own weight (ties to the lower id), of what was declared, and of the rest: they sum to the score."""
-        from recsys_core.profiles.kernels import heaviest
-
-        own = self.own[horizon]
-        of, place = heaviest(self.item_pair, own, kept, EVIDENCE_ITEMS)
+    def _evidence(self, horizon: str, kept: Ints, items: tuple[Ints, Ints, Ints, Ints], score: Floats, left: Floats) -> pa.Array:
+        """JSON of the items of largest own weight, of what was declared, and of the rest: they sum to the score."""
+        of, item, own, n_events = items
         said = np.round(self.prior[kept] * left / NANO, 6) if horizon == PRIOR_HORIZON else np.zeros(len(kept))
-        return evidence(score, said, of, self.items, self.item[place], self.item_events[place], own[place] * left[of] / NANO)
+        return evidence(score, said, of, self.items, item, n_events, own * left[of] / NANO)
 
 
 def user_interest(

@@ -6,13 +6,14 @@ Facts are condensed night by night as they are read, so that ninety nights are a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_core.events import DEFAULT_WEIGHTS, Weights
-from recsys_core.profiles.clock import Floats, Ints, codes, distinct, encoded, with_columns
+from recsys_core.profiles.clock import Floats, Ints, codes, dates, distinct, encoded, with_columns
 from recsys_core.user_texts import ACTS
 
 # A view of so many seconds counts once, one of three times as many 1.5 times, and none twice.
@@ -50,28 +51,43 @@ def item_parts(rows: pa.Table, weights: Weights = DEFAULT_WEIGHTS) -> tuple[Floa
     return linear, capped * np.where(size > weights.cap, weights.cap / np.maximum(size, 1e-9), 1.0)
 
 
-def memberships(items: pa.Table, topics: pa.Table | None) -> tuple[Ints, Ints, Floats]:
-    """(row of `items`, topic, weight) of each topic that a row's item has on the row's night, in the order of the rows.
+class ItemTopics:
+    """The topics of items by night, for looking up: those of a row stand at low … high of `topic` and `weight`."""
 
-    Both have ds and item_id, `topics` topic_id and weight besides; without `topics` the rows of `items` bear their topic themselves.
-    """
+    def __init__(self, topics: pa.Table) -> None:
+        """Of rows of item_topic: ds, item_id, topic_id, weight."""
+        rows = encoded(topics, "item_id")
+        self.names, day = distinct(rows["item_id"]), dates(rows["ds"])
+        self._first, self._nights = (int(day.min()), int(np.ptp(day)) + 1) if len(day) else (0, 1)
+        key = codes(rows["item_id"], self.names) * self._nights + day - self._first
+        order = np.argsort(key, kind="stable")
+        self.topic, self.weight = rows["topic_id"].to_numpy()[order], rows["weight"].to_numpy()[order]
+        self._bounds = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=len(self.names) * self._nights))])
+
+    def of(self, rows: pa.Table) -> tuple[Ints, Ints]:
+        """(low, high) of each row, by its ds and item_id."""
+        place, day = codes(rows["item_id"], self.names), dates(rows["ds"]) - self._first
+        known = (place >= 0) & (day >= 0) & (day < self._nights)
+        key = np.where(known, place * self._nights + day, 0)
+        return self._bounds[key], np.where(known, self._bounds[np.minimum(key + 1, len(self._bounds) - 1)], self._bounds[key])
+
+
+class Memberships(NamedTuple):
+    """The topics that each row's item has on the row's night: those at low … high of `topic` and `weight`."""
+
+    low: Ints
+    high: Ints
+    topic: Ints
+    weight: Floats
+
+
+def memberships(items: pa.Table, topics: pa.Table | ItemTopics | None) -> Memberships:
+    """Of rows with ds and item_id; `topics` are rows of item_topic, or without them the rows bear topic_id and weight themselves."""
     if topics is None:
-        return np.arange(items.num_rows), items["topic_id"].to_numpy(), items["weight"].to_numpy()
-    topics = encoded(topics, "item_id")
-    names, days = distinct(topics["item_id"]), (t["ds"].to_numpy().astype("datetime64[D]").astype(np.int64) for t in (items, topics))
-    day, of_day = days
-    first, n_days = min(of_day, default=0), int(np.ptp(of_day)) + 1 if len(of_day) else 1
-    key = codes(topics["item_id"], names) * n_days + of_day - first
-    order = np.argsort(key, kind="stable")
-    place = codes(items["item_id"], names)
-    known = (place >= 0) & (day >= first) & (day < first + n_days)
-    wanted = np.where(known, place * n_days + day - first, -1)
-    bounds = np.searchsorted(key[order], np.arange(len(names) * n_days + 1))
-    low, high = (np.where(known, bounds[np.where(known, wanted + more, 0)], 0) for more in (0, 1))
-    n = high - low
-    row = np.repeat(np.arange(len(n)), n)
-    at = order[np.arange(len(row)) - np.repeat(np.cumsum(n) - n, n) + np.repeat(low, n)]
-    return row, topics["topic_id"].to_numpy()[at], topics["weight"].to_numpy()[at]
+        row = np.arange(items.num_rows)
+        return Memberships(row, row + 1, items["topic_id"].to_numpy(), items["weight"].to_numpy())
+    known = topics if isinstance(topics, ItemTopics) else ItemTopics(topics)
+    return Memberships(*known.of(items), known.topic, known.weight)
 
 
 def condensed_days(user_topic_day: pa.Table, weights: Weights = DEFAULT_WEIGHTS) -> pa.Table:

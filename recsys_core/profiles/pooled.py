@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recsys_core.events import DEFAULT_WEIGHTS, Weights
-from recsys_core.profiles.clock import HORIZONS, NANO, Ints, clock, codes, distinct, encoded, faded, places, total
+from recsys_core.profiles.clock import HORIZONS, NANO, Floats, Ints, clock, codes, distinct, encoded, faded, places
 from recsys_core.profiles.items import by_decay, condensed_items
 from recsys_core.user_texts import ACTS
 
@@ -24,27 +24,26 @@ def item_weights(
     Columns: user_key, item_id and act (dictionaries) and weight; nights as `clock.clock` counts them. While a user is away nothing of it
     changes.
     """
-    from recsys_core.profiles.kernels import pairs_within
+    from recsys_core.profiles.kernels import grouped, weights_of_items
 
     rows = encoded(condensed_items(user_item_day, weights), "user_key", "item_id")
     users, items = distinct(rows["user_key"]), distinct(rows["item_id"])
-    time, user = clock(users, sessions, ds), codes(rows["user_key"], users)
-    night = time.night_of(user, rows["ds"])
-    rows, user, night = rows.filter(pa.array(night >= 0)), user[night >= 0], night[night >= 0]
-    of_user, of_item, of = pairs_within(user, codes(rows["item_id"], items), len(users))
-    fades = [faded(time.age, time.after, HORIZONS[horizon], decay)[night] for decay in weights.by_decay()]
-    weight = total(of, NANO * sum((c * f for c, f in zip(by_decay(rows, "capped"), fades, strict=True)), np.zeros(len(of))), len(of_user))
-    act = np.full(len(of_user), len(ACTS), np.int8)
-    np.minimum.at(act, of, rows["act"].to_numpy())
+    user, item = codes(rows["user_key"], users), codes(rows["item_id"], items)
+    time = clock(users, sessions, ds)
+    fades = np.array([faded(time.age, time.after, HORIZONS[horizon], decay) for decay in weights.by_decay()])
+    order = grouped(user, grouped(item, np.arange(len(item)), len(items)), len(users))
+    columns = time.night_of(user, rows["ds"]), by_decay(rows, "capped"), rows["act"].to_numpy(), fades
+    user, item, weight, act = weights_of_items(order, user, item, *columns)
     kept = weight > 0
     act = act[kept]
-    columns = {
-        "user_key": _of(of_user[kept], users),
-        "item_id": _of(of_item[kept], items),
-        "weight": weight[kept] / NANO,
-        "act": _of(act, pa.array(ACTS, pa.string()), act == len(ACTS)),
-    }
-    return pa.table(columns)
+    return pa.table(
+        {
+            "user_key": _of(user[kept], users),
+            "item_id": _of(item[kept], items),
+            "weight": weight[kept] / NANO,
+            "act": _of(act, pa.array(ACTS, pa.string()), act == len(ACTS)),
+        }
+    )
 
 
 def heaviest(weights: pa.Table, titled: pa.Table, most: int) -> pa.Table:
@@ -67,31 +66,35 @@ def _of(place: NDArray[np.integer], values: pa.Array, mask: NDArray[np.bool_] | 
     return pa.DictionaryArray.from_arrays(pa.array(place.astype(np.int32), mask=mask), values)
 
 
-def rows_of(names: pa.Array, item_ids: Sequence[str]) -> Ints:
-    """The last place of each name in `item_ids`, −1 where it has none."""
-    place = codes(names, pa.array(item_ids[::-1], pa.string()))
-    return np.where(place >= 0, len(item_ids) - 1 - place, -1)
+def with_rows(weights: pa.Table, item_ids: Sequence[str], known: NDArray[np.bool_]) -> tuple[pa.Array, Ints, Ints, Floats]:
+    """(users, and of each of `weights` whose item is known: place of the user, last place in `item_ids`, weight), by user and item.
+
+    `weights` has user_key, item_id and weight; `known` says of each entry of `item_ids` whether it is to be found.
+    """
+    from recsys_core.profiles.kernels import grouped
+
+    weights = encoded(weights, "user_key", "item_id")
+    users, names, there = distinct(weights["user_key"]), distinct(weights["item_id"]), np.flatnonzero(known)[::-1]
+    user, name = codes(weights["user_key"], users), codes(weights["item_id"], names)
+    place = codes(names, pa.array(item_ids, pa.string()).take(pa.array(there)))
+    row = np.append(there, -1)[place][name]
+    # By item, so that sums come out the same in whatever order rows and vectors come.
+    order = grouped(user, grouped(name, np.flatnonzero(row >= 0), len(names)), len(users))
+    return users, user[order], row[order], weights["weight"].to_numpy()[order]
 
 
-def pooled_vectors(weights: pa.Table, item_ids: list[str], vectors: np.ndarray) -> dict[str, np.ndarray]:
+def pooled_vectors(weights: pa.Table, item_ids: list[str], vectors: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
     """user_key → unit vector (float32, rounded to 6 decimals): Σ weight · item vector, over items that have one.
 
     `weights` has user_key, item_id, weight; `vectors` has one row per entry of `item_ids`.
     """
     from scipy.sparse import csr_matrix
 
-    weights = encoded(weights, "user_key", "item_id")
-    users, names = distinct(weights["user_key"]), distinct(weights["item_id"])
-    user, name = codes(weights["user_key"], users), codes(weights["item_id"], names)
-    column = rows_of(names, item_ids)[name]
-    order = np.flatnonzero(column >= 0)
-    # By item, so that sums come out the same in whatever order rows and vectors come.
-    order = order[np.lexsort((name[order], user[order]))]
-    if not len(order):
+    users, user, row, weight = with_rows(weights, item_ids, np.ones(len(item_ids), bool))
+    if not len(row):
         return {}
-    start = np.searchsorted(user[order], np.arange(len(users) + 1))
-    matrix = csr_matrix((weights["weight"].to_numpy()[order], column[order], start), (len(users), len(item_ids)))
-    sums = np.asarray(matrix @ vectors.astype(np.float64))
+    start = np.searchsorted(user, np.arange(len(users) + 1))
+    sums = np.asarray(csr_matrix((weight, row, start), (len(users), len(item_ids))) @ vectors.astype(np.float64))
     norms = np.linalg.norm(sums, axis=1)
     kept = norms > 1e-9
     pooled = np.round(sums[kept] / norms[kept, None], 6).astype(np.float32)

@@ -10,13 +10,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from recsys_core.generate import Prompt, Templates, TextGenerator, answers
+from recsys_core.generate import Prompt, TextGenerator, answers
 from recsys_core.lake import Lake
-from recsys_core.profiles.clock import WINDOW, codes, distinct, nights_back
+from recsys_core.profiles.clock import WINDOW, Floats, Ints, codes, distinct, nights_back, places
+from recsys_core.profiles.evidence import millionths
+from recsys_core.tables import TABLES
 
 # From so many events on a user is served by everything there is.
 FULL_EVENTS = 10
+# Topics that a summary names.
+_NAMED = 3
 _NEVER = np.iinfo(np.int32).max
 Labels = Mapping[int, tuple[str, str]]
 Interests = Mapping[str, Mapping[int, float]]
@@ -28,6 +33,11 @@ _ASKED = {
     "兴趣：{topics}\n活跃程度：{activity}\n句子：",
 }
 _MAX_CHARS = {"en": 240, "zh": 80}
+# By language: a topic, what is between topics, before and after them, what is said without any, and the rest of the sentence.
+_SUMMARIES = (
+    ("{} ({}%)", ", ", "Mostly ", "; ", "No topic yet; ", " events in the last 30 days."),
+    ("{}（{}%）", "、", "主要兴趣：", "；最近30天", "尚无兴趣主题；最近30天", "次行为。"),
+)
 # Shares and activity as words, from a number on: prompts must not tell two alike users apart.
 _PARTS = ((0.6, ("most", "大部分")), (0.4, ("about half", "约一半")), (0.2, ("a quarter", "约四分之一")), (0.0, ("a little", "少量")))
 _ACTIVITY = ((50, ("high", "高")), (10, ("middle", "中")), (1, ("low", "低")), (0, ("none lately", "近期无")))
@@ -51,9 +61,15 @@ def entropy(shares: Sequence[float]) -> float:
     >>> round(entropy([0.5, 0.5]), 4)
     0.6931
     """
-    p = np.asarray([s for s in shares if s > 0], float)
-    p = p / p.sum() if p.size else p
-    return float(-(p * np.log(p)).sum()) + 0.0 if p.size else 0.0  # + 0.0: a single topic has 0, not −0
+    return float(_entropies(np.array([[0.0] * len(shares), range(len(shares)), shares]), 1)[0])
+
+
+def _entropies(shares: Floats, n: int) -> Floats:
+    """The entropy of each of n users; `shares` as `_of_horizon` has them."""
+    user, _, share = shares[:, shares[2] > 0]
+    of = user.astype(np.int64)
+    p = share / np.bincount(of, share, n)[of]
+    return np.asarray(-np.bincount(of, p * np.log(p), n) + 0.0, np.float64)  # + 0.0: a single topic has 0, not −0
 
 
 def drift(recent: Mapping[int, float], long: Mapping[int, float]) -> float | None:
@@ -64,7 +80,17 @@ def drift(recent: Mapping[int, float], long: Mapping[int, float]) -> float | Non
     """
     if not recent or not long:
         return None
-    return 0.5 * sum(abs(recent.get(t, 0.0) - long.get(t, 0.0)) for t in sorted({*recent, *long}))
+    newer, older = (np.array([[0.0] * len(shares), [*shares], [*shares.values()]]) for shares in (recent, long))
+    return float(_drifts(newer, older, 1)[0])
+
+
+def _drifts(recent: Floats, long: Floats, n: int) -> Floats:
+    """The drift of each of n users, 0 where it has none; shares as `_of_horizon` has them."""
+    user, topic = (np.concatenate([recent[at], long[at]]).astype(np.int64) for at in (0, 1))
+    ids, place = np.unique(topic, return_inverse=True)
+    keys, of = np.unique(user * max(len(ids), 1) + place, return_inverse=True)
+    change = np.bincount(of, np.concatenate([recent[2], -long[2]]), len(keys))
+    return np.asarray(0.5 * np.bincount(keys // max(len(ids), 1), np.abs(change), n), np.float64)
 
 
 def cold_level(n_events: int, by_content: bool, declared: bool) -> int:
@@ -79,15 +105,29 @@ def cold_level(n_events: int, by_content: bool, declared: bool) -> int:
 def summary(shares: Mapping[int, float], labels: Labels, n_events_30d: int) -> tuple[str, str]:
     """A profile in one English and one Chinese sentence: the three strongest topics by 90-day share, and how active the user is."""
     top = _strongest(shares)
-    if not top:
-        return (f"No topic yet; {n_events_30d} events in the last 30 days.", f"尚无兴趣主题；最近30天{n_events_30d}次行为。")
-    english = ", ".join(f"{_label(labels, t)[0]} ({share:.0%})" for t, share in top)
-    chinese = "、".join(f"{_label(labels, t)[1]}（{share:.0%}）" for t, share in top)
-    return f"Mostly {english}; {n_events_30d} events in the last 30 days.", f"主要兴趣：{chinese}；最近30天{n_events_30d}次行为。"
+    columns = np.zeros(len(top), int), np.array([t for t, _ in top], int), np.array([s for _, s in top], float)
+    english, chinese = _summaries(*columns, np.array([n_events_30d]), labels)
+    return english[0].as_py(), chinese[0].as_py()
+
+
+def _summaries(user: Ints, topic: Ints, share: Floats, n_events_30d: Ints, labels: Labels) -> tuple[pa.Array, pa.Array]:
+    """The same of many users, by place: their strongest topics (of which `user` says whose, in order) and the events of each."""
+    percent = np.rint(share * 100).astype(np.int64)
+    pairs, of = np.unique(topic << 8 | percent, return_inverse=True)
+    told = [(_label(labels, pair >> 8), pair & 255) for pair in pairs.tolist()]
+    bounds = np.searchsorted(user, np.arange(len(n_events_30d) + 1)).astype(np.int32)
+    some, events = pa.array(bounds[1:] > bounds[:-1]), pa.array(n_events_30d).cast(pa.string())
+    found = []
+    for lang, (each, comma, first, then, none, last) in enumerate(_SUMMARIES):
+        named = pa.array([each.format(label[lang], share) for label, share in told], pa.string()).take(pa.array(of))
+        topics = pc.binary_join(pa.ListArray.from_arrays(pa.array(bounds), named), comma)
+        topics = pc.if_else(some, pc.binary_join_element_wise(first, topics, then, ""), none)
+        found.append(pc.binary_join_element_wise(topics, events, last, ""))
+    return found[0], found[1]
 
 
 def _strongest(shares: Mapping[int, float]) -> list[tuple[int, float]]:
-    return sorted(shares.items(), key=lambda x: (-x[1], x[0]))[:3]
+    return sorted(shares.items(), key=lambda x: (-x[1], x[0]))[:_NAMED]
 
 
 def _label(labels: Labels, topic: int) -> tuple[str, str]:
@@ -120,8 +160,6 @@ def write_summaries(
     say: Callable[[str], None],
 ) -> None:
     """Put a generator's sentences in place of the template's in rows of `user_profile`; users without a topic keep the template's."""
-    if generator.name == Templates.name:
-        return
     told = [row for row in rows if shares.get(row["user_key"])]
     prompts = [p for row in told for p in summary_prompts(shares[row["user_key"]], labels, row["n_events_30d"])]
     written = iter(answers(generator, prompts, cache, say))
@@ -150,52 +188,72 @@ def user_profile(
     run_id: str,
     declared: Collection[str] = (),
     sensitive: Collection[int] = (),
-) -> list[dict[str, Any]]:
-    """Rows of the table `user_profile`: one per user with an event in the last WINDOW nights, or who declared an interest.
+) -> pa.Table:
+    """Rows of the table `user_profile`, by user: one per user with an event in the last WINDOW nights, or who declared an interest.
 
     `sessions` has ds, user_key, n_events of 2 · WINDOW − 1 nights, of which each user's are the WINDOW up to their last; `interests` is
     tonight's `user_interest`. A user is new by the first night known: of a session, or of an interest, which goes back a year. Topics in
     `sensitive` are counted, but never named.
     """
-    since = interests.group_by("user_key").aggregate([("first_seen_ds", "min")]).to_pydict()
-    first_seen = dict(zip(since["user_key"], since["first_seen_ds_min"], strict=True))
-    long, shown, recent = shares_of(interests, "90d"), shares_of(interests, "90d", sensitive), shares_of(interests, "7d")
     users = distinct(sessions["user_key"], pa.array(sorted(declared), pa.string()))
     user_of, back = codes(sessions["user_key"], users), nights_back(sessions["ds"], ds)
-    least, most = np.full(len(users), _NEVER), np.full(len(users), -1)
-    np.minimum.at(least, user_of, back)
-    np.maximum.at(most, user_of, back)
+    idle, oldest = np.full(len(users), _NEVER), np.full(len(users), -1)
+    np.minimum.at(idle, user_of, back)
+    np.maximum.at(oldest, user_of, back)
     n = sessions["n_events"].to_numpy()
-    within, lately = (np.bincount(user_of, n * w, len(users)).astype(int) for w in (back - least[user_of] < WINDOW, back < 30))
-    known = zip(users.to_pylist(), least.tolist(), most.tolist(), within.tolist(), lately.tolist(), strict=True)
-    rows: list[dict[str, Any]] = []
-    for user, idle, oldest, n_within, n30 in known:
-        present, seen = idle < WINDOW, oldest >= 0
-        if not present and user not in declared:
-            continue
-        held, told = long.get(user, {}), shown.get(user, {})
-        last, n_events = ds - dt.timedelta(days=idle) if seen else None, n_within if present else 0
-        # A topic that was only declared has tonight as its first night.
-        first = min(ds - dt.timedelta(days=oldest), first_seen.get(user, ds)) if seen else None
-        moved = drift(recent.get(user, {}), held)
-        english, chinese = summary(told, labels, n30)
-        rows.append(
-            {
-                "ds": ds,
-                "user_key": user,
-                "lifecycle": lifecycle(first, last, ds),
-                "cold_level": cold_level(n_events, user in vectors or (bool(held) and user not in declared), user in declared),
-                "n_events_30d": n30,
-                "n_topics": len(held),
-                "entropy": round(entropy([s for _, s in sorted(held.items())]), 6),
-                "drift_7d": None if moved is None else round(moved, 6),
-                "top_topic_id": min(told, key=lambda t: (-told[t], t), default=None),
-                "summary_en": english,
-                "summary_zh": chinese,
-                "vector": vectors.get(user),
-                "embedding_space": embedding_space if user in vectors else None,
-                "model_version": model_version,
-                "run_id": run_id,
-            }
-        )
-    return rows
+    within, lately = (np.bincount(user_of, n * w, len(users)).astype(int) for w in (back - idle[user_of] < WINDOW, back < 30))
+    said = pc.is_in(users, pa.array(sorted(declared), pa.string())).to_numpy(zero_copy_only=False)
+    present, seen = idle < WINDOW, oldest >= 0
+    # A topic that was only declared has tonight as its first night.
+    whose, first = codes(interests["user_key"], users), nights_back(interests["first_seen_ds"], ds)
+    np.maximum.at(oldest, whose[whose >= 0], first[whose >= 0])
+    held, recent = _of_horizon(interests, "90d", users), _of_horizon(interests, "7d", users)
+    shown = held[:, ~np.isin(held[1], [*sensitive])]
+    n_topics, n_shown, n_recent = (np.bincount(of[0].astype(np.int64), minlength=len(users)) for of in (held, shown, recent))
+    strongest = shown[:, np.lexsort((shown[1], -shown[2], shown[0]))]
+    strongest = strongest[:, places(strongest[0].astype(np.int64)) < _NAMED]
+    whose, topic = strongest[0].astype(np.int64), strongest[1].astype(np.int64)
+    top, leads = np.full(len(users), -1), places(whose) == 0
+    top[whose[leads]] = topic[leads]
+    moved = _drifts(recent, held, len(users))
+    english, chinese = _summaries(whose, topic, strongest[2], lately, labels)
+    pooled = pa.array([vectors.get(user) for user in users.to_pylist()], pa.list_(pa.float32()))
+    by_content = pooled.is_valid().to_numpy(zero_copy_only=False)
+
+    def stage(oldest: int, idle: int) -> str:
+        first, last = (ds - dt.timedelta(days=back) if back >= 0 else None for back in (oldest, idle))
+        return lifecycle(first, last, ds)
+
+    columns = {
+        "ds": pa.repeat(pa.scalar(ds, pa.date32()), len(users)),
+        "user_key": users,
+        "lifecycle": _each(stage, np.where(seen, oldest, -1), np.where(seen, idle, -1)),
+        "cold_level": _each(cold_level, np.minimum(np.where(present, within, 0), FULL_EVENTS), by_content | ((n_topics > 0) & ~said), said),
+        "n_events_30d": lately,
+        "n_topics": n_topics,
+        "entropy": millionths(_entropies(held, len(users))) / 1e6,
+        "drift_7d": pa.array(millionths(moved) / 1e6, mask=(n_topics == 0) | (n_recent == 0)),
+        "top_topic_id": pa.array(top, mask=n_shown == 0),
+        "summary_en": english,
+        "summary_zh": chinese,
+        "vector": pooled,
+        "embedding_space": pc.if_else(pooled.is_valid(), pa.scalar(embedding_space, pa.string()), pa.scalar(None, pa.string())),
+        "model_version": pa.repeat(pa.scalar(model_version, pa.string()), len(users)),
+        "run_id": pa.repeat(pa.scalar(run_id), len(users)),
+    }
+    schema = TABLES["user_profile"].arrow_schema()
+    return pa.table(columns).select(schema.names).cast(schema).filter(pa.array(present | said))
+
+
+def _of_horizon(interests: pa.Table, horizon: str, users: pa.Array) -> Floats:
+    """(3, n) place in `users`, topic and share of each interest of these users at a horizon, by user, then topic."""
+    rows = interests.filter(pc.equal(interests["horizon"], horizon))
+    found = np.stack([codes(rows["user_key"], users), rows["topic_id"].to_numpy(), rows["share"].to_numpy()])
+    found = found[:, found[0] >= 0]
+    return found[:, np.lexsort((found[1], found[0]))]
+
+
+def _each(function: Callable[..., Any], *columns: NDArray[Any]) -> pa.Array:
+    """What a function gives for each row, called once for all rows that are alike."""
+    rows, of = np.unique(np.stack(columns, axis=1).astype(np.int64), axis=0, return_inverse=True)
+    return pa.array([function(*row) for row in rows.tolist()]).take(pa.array(of.ravel()))

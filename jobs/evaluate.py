@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.past import facts
+from jobs.past import facts, lists, ratings, sessions
 
 if TYPE_CHECKING:
     from jobs.night import Night
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from recsys_core.recommenders.history import History
 
 WEEK = 7
-_SHOWN = ["ds", "user_key", "list_name", "variant", "rank", "item_id", "source", "exploration", "model_version"]
 
 
 def evaluate(
@@ -30,39 +29,43 @@ def evaluate(
     eval_metric: the newest earlier lists and interests against tonight, the lists of seven nights ago against the seven nights since, and
     ratings; what was measured of the night's topics when they were trained, and how far tonight's new item texts are from what they were
     trained on. experiment_metric: the arms of the experiments behind these lists. topn_outcome: seven nights' lists against tonight.
+    Slices and arms of fewer users than may be told of are left out.
     """
+    from threadpoolctl import threadpool_limits
+
     from recsys_core import evaluation
     from recsys_core.tables import TABLES
 
-    rows, trials = _list_rows(night, seed, popularity_nights)
-    held = [d for d in night.nights("user_interest") if d < night.ds]
-    came = night.read("session", 1, ["user_key"])["user_key"]
-    if held and night.topics is not None:
-        columns = ["user_key", "topic_id", "horizon", "score", "rank", "model_version"]
-        interests = night.lake.read("user_interest", held[-1:], columns)
-        rows += evaluation.interest_metrics(interests, night.read("user_topic_day", 1), night.topics.model_version, night.ds, seed)
-        now = night.read("user_interest", 1, columns)
-        rows += evaluation.stability_metrics(interests, now, came, night.topics.model_version, night.ds, seed)
-    rows += evaluation.rating_metrics(_ratings(night), night.ds, seed)
-    rows += _topic_rows(night)
-    rows += _forecast_rows(night, seed)
-    rows += _expansion_rows(night, seed)
+    # Matrices are small here: threads that share a product mostly wait for one another, at full load where the cores are busy.
+    with threadpool_limits(1, "blas"):
+        rows, trials = _list_rows(night, seed, popularity_nights)
+        held = [d for d in night.nights("user_interest") if d < night.ds]
+        came = night.read("session", 1, ["user_key"])["user_key"]
+        if held and night.topics is not None:
+            columns = ["user_key", "topic_id", "horizon", "score", "rank", "model_version"]
+            interests = night.lake.read("user_interest", held[-1:], columns)
+            rows += evaluation.interest_metrics(interests, night.read("user_topic_day", 1), night.topics.model_version, night.ds, seed)
+            now = night.read("user_interest", 1, columns)
+            rows += evaluation.stability_metrics(interests, now, came, night.topics.model_version, night.ds, seed)
+        rows += evaluation.rating_metrics(ratings(night), night.ds, seed)
+        rows += _topic_rows(night)
+        rows += _forecast_rows(night, seed)
+        rows += _expansion_rows(night, seed)
+    least = night.release.least
+    rows = [r for r in rows if r["subject"] != "recommender" or r["slice_dim"] == "all" or r["n"] >= least]
+    trials = [r for r in trials if r["n"] >= least]
     night.write("eval_metric", pa.Table.from_pylist(rows, schema=TABLES["eval_metric"].arrow_schema()))
     night.write("experiment_metric", pa.Table.from_pylist(trials, schema=TABLES["experiment_metric"].arrow_schema()))
     tonight = night.lake.read("user_item_day", [night.ds] if night.ds in night.nights("user_item_day") else [])
-    found = [evaluation.outcomes(_lists(night, d), tonight, night.ds) for d in night.nights("user_topn") if d < night.ds]
+    found = [evaluation.outcomes(lists(night, d), tonight, night.ds) for d in night.nights("user_topn") if d < night.ds]
     night.write("topn_outcome", pa.concat_tables([TABLES["topn_outcome"].arrow_schema().empty_table(), *found]))
-
-
-def _lists(night: Night, ds: dt.date) -> pa.Table:
-    """The lists of one night; of a large shop those of all nights would not lie in memory together."""
-    return night.lake.read("user_topn", [ds], _SHOWN)
 
 
 def _list_rows(night: Night, seed: int, popularity_nights: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of eval_metric about earlier lists, and of experiment_metric about the experiments that they were part of."""
     from recsys_core import evaluation
     from recsys_core.evaluation import trial
+    from recsys_core.kept import decoded
     from recsys_core.lists import UNKNOWN_USER
     from recsys_core.recommenders import history
 
@@ -70,7 +73,7 @@ def _list_rows(night: Night, seed: int, popularity_nights: int) -> tuple[list[di
     week_ago, last = night.ds - dt.timedelta(days=WEEK), max((d for d in made if d < night.ds), default=None)
     if last is None:
         return [], []
-    of_night = {d: _lists(night, d) for d in (week_ago, last, night.ds) if d in made}
+    of_night = {d: lists(night, d) for d in (week_ago, last, night.ds) if d in made}
     catalogue = night.read("item", columns=["item_id"])
     past = history.build(facts(night), pc.unique(catalogue["item_id"]).to_pylist(), night.ds)
     where, weights = {"ds": night.ds}, night.event_types.base
@@ -84,18 +87,19 @@ def _list_rows(night: Night, seed: int, popularity_nights: int) -> tuple[list[di
         then, _ = _cut(night, past, week_ago, beyond_accuracy=False)
         rows += evaluation.list_metrics(then, past, of_night[week_ago], where, {}, popularity_nights, seed, horizon="_7d")
         after = night.lake.read("user_item_day", [d for d in night.nights("user_item_day") if week_ago < d])
-        rows += evaluation.proxy_metrics(of_night[week_ago], after, weights, where, seed)
+        rows += evaluation.proxy_metrics(decoded(of_night[week_ago]), after, weights, where, seed)
     trials = []
+    of_night = {d: decoded(rows_of) for d, rows_of in of_night.items() if night.experiment(d)}
     for experiment in {e.name: e for d in (week_ago, last) if (e := night.experiment(d))}.values():
-        measured, lists = [], []
+        measured, own = [], []
         for d in (week_ago, last):
             if night.experiment(d) == experiment and d in of_night:
                 mask = pc.and_(pc.equal(of_night[d]["list_name"], trial.LIST), pc.not_equal(of_night[d]["user_key"], UNKNOWN_USER))
-                lists.append(of_night[d].filter(mask))
-                measured += [trial.next_night(cut, past, lists[-1])] if d == last else []
-                measured += [trial.seven_nights(lists[-1], after, weights)] if d == week_ago else []
-        if lists:
-            trials += (found := evaluation.experiment_rows(experiment, lists[-1], measured, night.ds, seed))
+                own.append(of_night[d].filter(mask))
+                measured += [trial.next_night(cut, past, own[-1])] if d == last else []
+                measured += [trial.seven_nights(own[-1], after, weights)] if d == week_ago else []
+        if own:
+            trials += (found := evaluation.experiment_rows(experiment, own[-1], measured, night.ds, seed))
             if found and found[0]["sample_ratio_p"] < trial.SUSPICIOUS_P:
                 night.runner.say(
                     f"{night.ds} evaluate: WARNING: experiment {experiment.name}: users are not dealt to its arms as declared (p = "
@@ -118,9 +122,9 @@ def _cut(night: Night, past: History, list_ds: dt.date, beyond_accuracy: bool) -
     topics = night.read("item_topic", 1, ["item_id", "topic_id", "weight", "rank"])
     eligible = rules.eligible(items, tree, past.items, list_ds)
     eligible[policy.of_topics(topics, past.items, night.sensitive)] = False
-    sessions = night.read("session", columns=["ds", "user_key", "lang", "region"])
-    sessions = sessions.filter(pc.less_equal(sessions["ds"], pa.scalar(list_ds, pa.date32())))
-    langs, regions = history.usual(sessions, "lang", past.users), history.usual(sessions, "region", past.users)
+    come = sessions(night)
+    come = come.filter(pc.less_equal(come["ds"], pa.scalar(list_ds, pa.date32())))
+    langs, regions = history.usual(come, "lang", past.users), history.usual(come, "region", past.users)
     vectors = members = None
     if beyond_accuracy:
         texts = night.read("item_text", 1, ["item_id", "text_hash"])
@@ -144,14 +148,6 @@ def _cut(night: Night, past: History, list_ds: dt.date, beyond_accuracy: bool) -
         of_users = told.filter(pc.equal(told["attribute"], name))
         known[f"{evaluation.ATTRIBUTE}{name}"] = pa.table({"user_key": of_users["user_key"], "value": of_users["attribute_value"]})
     return cut, {"lang": langs, "region": regions, **evaluation.user_slices(past, cut, known)}
-
-
-def _ratings(night: Night) -> pa.Table:
-    """All ratings up to the night: ds, user_key, item_id, rating."""
-    columns = ["ds", "user_key", "item_id", "rating"]
-    tables = (night.lake.read("user_item_day", [d], columns) for d in night.nights("user_item_day"))
-    found = [t.filter(pc.is_valid(t["rating"])) for t in tables]
-    return pa.concat_tables(found) if found else night.lake.read("user_item_day", [], columns)
 
 
 def _forecast_rows(night: Night, seed: int) -> list[dict[str, Any]]:

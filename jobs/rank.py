@@ -51,7 +51,7 @@ def recommend(
     variants = _variants(running, recipe, blend, version.model_version if version else None, sources)
     keys = [*shop.past.users.to_pylist(), *shop.newcomers(active_nights)]
     arm = experiments.assign(keys, running) if running else np.zeros(len(keys), np.int64)
-    rows = lists.make(shop, recipe, sources, variants, arm, night.stamp.run_id)
+    rows = lists.make(shop, recipe, sources, variants, arm, night.stamp.run_id, arranged=True)
     if night.settings.reason_copy:
         rows = _with_copy(night, rows, shop, copy_items)
     night.write("user_topn", rows, **({"ranker": version.model_version} if version else {}))

@@ -169,22 +169,31 @@ def reason_texts(
     before: Ints | None = None,
     proposals: Sequence[Proposal] | Mapping[int, Proposal] = (),
     compared: int = 28,
-) -> tuple[pa.Array, pa.Array]:
+) -> tuple[pa.DictionaryArray, pa.DictionaryArray]:
     """Reasons of many slots in English and Chinese, each different one made once; codes, about and before as in `Reasons`."""
     before = np.zeros(len(codes), np.int64) if before is None else before
     width, depth = int(about.max(initial=0)) + 2, int(before.max(initial=0)) + 1
-    different, place = np.unique((codes * width + about + 1) * depth + before, return_inverse=True)
+    encoded = pa.array((codes * width + about + 1) * depth + before).dictionary_encode()
     texts = []
-    for key in different.tolist():
+    for key in encoded.dictionary.to_pylist():
         code, what, than = CODES[key // depth // width], key // depth % width - 1, key % depth
         kind = TEMPLATES[code].about
         says: Any = what
         if kind == "item":
-            says = titles[what]
-        elif kind == "proposal":
+            texts.append(tuple(f"{begin}{titles[what]}{end}" for begin, end in _AROUND_TITLE[code]))
+            continue
+        if kind == "proposal":
             says = proposals[what]
         elif kind == "night":
             says = dt.date(1970, 1, 1) + dt.timedelta(days=what)
         texts.append(reason_text(code, says, than, nights, compared))
-    english, chinese = (pa.array([t[side] for t in texts], pa.string()).take(pa.array(place)) for side in (0, 1))
+    english, chinese = (pa.DictionaryArray.from_arrays(encoded.indices, pa.array([t[side] for t in texts], pa.string())) for side in (0, 1))
     return english, chinese
+
+
+# What stands before and behind a title, in English and Chinese: a title may hold braces.
+_AROUND_TITLE = {
+    code: tuple((begin, end) for begin, _, end in (text.partition("{title}") for text in (t.english, t.chinese)))
+    for code, t in TEMPLATES.items()
+    if t.about == "item"
+}

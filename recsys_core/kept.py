@@ -10,6 +10,20 @@ from typing import Any
 import pyarrow as pa
 
 
+def encoded(rows: pa.Table) -> pa.Table:
+    """The rows with each different text held once."""
+    return _each(rows, pa.types.is_string, lambda column: column.dictionary_encode())
+
+
+def decoded(rows: pa.Table) -> pa.Table:
+    """The same rows with their texts written out."""
+    return _each(rows, pa.types.is_dictionary, lambda column: column.cast(column.type.value_type))
+
+
+def _each(rows: pa.Table, of_kind: Callable[[pa.DataType], bool], change: Callable[[pa.ChunkedArray], pa.ChunkedArray]) -> pa.Table:
+    return pa.table({name: change(rows[name]) if of_kind(rows[name].type) else rows[name] for name in rows.column_names})
+
+
 class Kept:
     """Up to so many bytes of tables by key, the least recently asked for going first; for several threads.
 

@@ -91,12 +91,21 @@ class Part:
     version: pa.Array
 
 
-def make(shop: Shop, recipe: Recipe, sources: Mapping[str, Recommender], variants: Sequence[Variant], arm: Ints, run_id: str) -> pa.Table:
+def make(
+    shop: Shop,
+    recipe: Recipe,
+    sources: Mapping[str, Recommender],
+    variants: Sequence[Variant],
+    arm: Ints,
+    run_id: str,
+    arranged: bool = False,
+) -> pa.Table:
     """Rows of user_topn for the night.
 
     sources   recommenders that have met the history; 'popularity' is among them or made
     variants  ways of making lists
     arm       the place of each user's among them: of the past's users, then of the shop's newcomers
+    arranged  by user, list, variant and rank, as the lake keeps them, instead of one kind of list after the other
     """
     active = np.unique(shop.history.user[shop.history.age < recipe.active_nights])
     popular = Popularity(window=recipe.popularity_nights).fit(shop.history)
@@ -108,8 +117,8 @@ def make(shop: Shop, recipe: Recipe, sources: Mapping[str, Recommender], variant
     parts += _declared(shop, recipe, variants, arm[shop.history.n_users :], offer)
     parts += _for_unknown(shop, recipe, popular, variants[0].version, offer)
     compared = named.compared_nights(shop.history)
-    rows = [_rows(shop, part, compared) for part in parts]
-    made = pa.concat_tables(rows)
+    made = pa.concat_tables(_rows(shop, part, compared) for part in parts)
+    made = _arranged(made) if arranged else made
     return (
         made.append_column("run_id", pa.repeat(run_id, made.num_rows))
         .select(TABLES["user_topn"].names)
@@ -211,40 +220,46 @@ def _for_unknown(shop: Shop, recipe: Recipe, popular: Popularity, version: str, 
 
 
 def _rows(shop: Shop, part: Part, compared: int) -> pa.Table:
-    slots, past, n = part.slots, shop.past, len(part.slots.item)
-    titles = past.items.to_pylist()  # an item without a title goes by its id
-    catalogue = shop.catalogue
-    for code, title in zip(past.item_codes(catalogue["item_id"]).tolist(), catalogue["title"].to_pylist(), strict=True):
-        titles[code] = title or titles[code]
-    reasons = part.reasons
+    """What repeats stands there as a dictionary: its values are written out once the rows are in their order."""
+    slots, past, reasons, n = part.slots, shop.past, part.reasons, len(part.slots.item)
     explored = reasons.code == explain.CODES.index("explore")
     proposals = shop.proposals(reasons.about[explored])
     english, chinese = explain.reason_texts(
-        reasons.code, reasons.about, titles, part.popularity_nights, reasons.before, proposals, compared
+        reasons.code, reasons.about, shop.titles, part.popularity_nights, reasons.before, proposals, compared
     )
-    items = past.items.take(pa.array(slots.item))
-    first = shop.first_topics
-    at = pc.index_in(items, value_set=first["item_id"].combine_chunks())
-    evidence = np.where(explored, -1, slots.evidence)
     rows = {
         "ds": pa.repeat(pa.scalar(shop.ds, pa.date32()), n),
-        "user_key": part.keys,
-        "list_name": part.names,
-        "variant": part.variant,
+        "user_key": part.keys.dictionary_encode(),
+        "list_name": part.names.dictionary_encode(),
+        "variant": part.variant.dictionary_encode(),
         "rank": slots.rank,
-        "item_id": items,
+        "item_id": _named(slots.item, past.items),
         "score": slots.score,
-        "source": pa.array([*part.sources], pa.string()).take(pa.array(slots.source)),
-        "topic_id": first["topic_id"].combine_chunks().take(at),
+        "source": _named(slots.source, pa.array([*part.sources], pa.string())),
+        "topic_id": shop.topic_of_item.take(pa.array(slots.item)),
         "exploration": explored,
-        "reason_code": pa.array(explain.CODES).take(pa.array(reasons.code)),
+        "reason_code": _named(reasons.code, pa.array(explain.CODES)),
         "reason_text_en": english,
         "reason_text_zh": chinese,
-        "evidence_item_id": past.items.take(pa.array(evidence, mask=evidence < 0)),
+        "evidence_item_id": _named(np.where(explored, -1, slots.evidence), past.items),
         "contributions": _contributions(slots, part.sources),
-        "model_version": part.version,
+        "model_version": part.version.dictionary_encode(),
     }
     return pa.table(rows)
+
+
+def _named(places: Ints, names: pa.Array) -> pa.DictionaryArray:
+    """The names at these places, null for −1."""
+    return pa.DictionaryArray.from_arrays(pa.array(places.astype(np.int32), mask=places < 0), names)
+
+
+def _arranged(rows: pa.Table) -> pa.Table:
+    """In the order of the key: the lake then sees that none repeats by comparing neighbours."""
+    rows, order = rows.unify_dictionaries().combine_chunks(), [rows["rank"].to_numpy()]
+    for name in ("variant", "list_name", "user_key"):
+        column = rows[name].combine_chunks()
+        order.append(pc.rank(column.dictionary, tiebreaker="dense").to_numpy()[column.indices.to_numpy()])
+    return rows.take(pa.array(np.lexsort(order)))
 
 
 def _contributions(slots: Slots, sources: Sequence[str]) -> pa.Array:
@@ -257,7 +272,7 @@ def _contributions(slots: Slots, sources: Sequence[str]) -> pa.Array:
 
 def _members(name: str, values: Floats) -> pa.Array:
     """`,"name":value` of each value, nothing for 0; each different number is written once."""
-    different, place = np.unique(values, return_inverse=True)
+    encoded = pa.array(values).dictionary_encode()
     begin = f",{canonical_json(name)}:"
-    texts = pa.array([f"{begin}{v!r}" if v else "" for v in different.tolist()], pa.string())
-    return texts.take(pa.array(place))
+    texts = pa.array([f"{begin}{v!r}" if v else "" for v in encoded.dictionary.to_pylist()], pa.string())
+    return texts.take(encoded.indices)

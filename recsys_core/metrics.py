@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from recsys_core.recommenders.base import Floats, Ints
 
 RESAMPLES = 1000
-_CHUNK = 4_000_000  # resampled user numbers held at once
+_CHUNK = 1 << 18  # how often users are drawn, held at once: what fits into the processor's cache
 _BLOCK = 512  # users whose lists' vectors are held at once
+_DRAWS = 16  # multiplied at once at least
 
 
 def hits(lists: Ints, user: Ints, item: Ints) -> NDArray[np.bool_]:
@@ -23,7 +25,9 @@ def hits(lists: Ints, user: Ints, item: Ints) -> NDArray[np.bool_]:
     """
     width = int(max(lists.max(initial=0), item.max(initial=0))) + 1
     slots = np.arange(len(lists))[:, None] * width + lists
-    return (lists >= 0) & np.isin(slots, user * width + item)
+    relevant = np.sort(user * width + item)
+    at = np.minimum(np.searchsorted(relevant, slots), max(len(relevant) - 1, 0))
+    return (lists >= 0) & (relevant[at] == slots if len(relevant) else False)
 
 
 def ranking_metrics(hit: NDArray[np.bool_], n_relevant: Ints, k: int) -> dict[str, Floats]:
@@ -99,14 +103,14 @@ def diversity(lists: Ints, vectors: NDArray[np.floating], k: int) -> Floats:
     >>> diversity(np.array([[0, 1, 2]]), np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]]), 3).round(6).tolist()  # 1 − (0 + 0.6 + 0.8) / 3
     [0.533333]
     """
-    found, has_text = np.empty(len(lists)), np.abs(vectors).sum(axis=1) > 0
+    found, has_text, exact = np.empty(len(lists)), np.abs(vectors).sum(axis=1) > 0, vectors.astype(np.float64)
     for first in range(0, len(lists), _BLOCK):
         cut = lists[first : first + _BLOCK, :k]
         told = (cut >= 0) & has_text[cut]
         n = told.sum(axis=1)
         # Σ over ordered pairs of cosines = |Σ v|² − Σ |v|².
-        total = np.where(told[:, :, None], vectors[cut], 0.0).sum(axis=1, dtype=np.float64)
-        cosines = (total**2).sum(axis=1) - n
+        total = sparse.csr_matrix((np.ones(n.sum()), cut[told], np.r_[0, n.cumsum()]), shape=(len(cut), len(vectors))) @ exact
+        cosines = np.einsum("nd,nd->n", total, total) - n
         found[first : first + _BLOCK] = np.where(n > 1, 1 - cosines / np.maximum(n * (n - 1), 1), 0.0)
     return found
 
@@ -244,20 +248,24 @@ def resampled(
     columns  for each group those that are wanted, None = all; the others are NaN
     A value of NaN does not count. Groups and columns share the draws: whatever is computed of a draw's means has an interval.
     """
-    n = len(values)
-    rng, members = np.random.default_rng(seed), [np.flatnonzero(g) for g in groups] if groups is not None else [np.arange(n)]
-    counted, amounts = ~np.isnan(values), np.nan_to_num(values)
-    found = np.full((resamples, len(members), values.shape[1]), np.nan)
-    step = max(1, _CHUNK // n)
+    from recsys_core.recommenders import kernels
+
+    n, everybody, every = len(values), np.arange(len(values)), np.arange(values.shape[1])
+    of_group = []
+    for at, users in enumerate([everybody] if groups is None else map(np.flatnonzero, groups)):
+        wanted = every if columns is None else columns[at]
+        own = values[np.ix_(users, wanted)]
+        counted = ~np.isnan(own)
+        of_group.append((users, wanted, np.nan_to_num(own), None if counted.all() else counted.astype(np.float64)))
+    rng = np.random.default_rng(seed)
+    found = np.full((resamples, len(of_group), values.shape[1]), np.nan)
+    step = max(_DRAWS, _CHUNK // n)
     for first in range(0, resamples, step):
-        rows = min(step, resamples - first)
-        drawn = rng.integers(0, n, (rows, n)) + np.arange(rows)[:, None] * n
-        times = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
-        for at, users in enumerate(members):
-            wanted = np.arange(values.shape[1]) if columns is None else columns[at]
-            own = times if len(users) == n else times[:, users]
-            among = counted[np.ix_(users, wanted)]
-            weight = own.sum(axis=1, keepdims=True) if among.all() else own @ among
+        rows = slice(first, min(first + step, resamples))
+        times = kernels.times_drawn(rng.integers(0, n, (rows.stop - first, n)))
+        for at, (users, wanted, amounts, counts) in enumerate(of_group):
+            own = times if len(users) == n else times.take(users, axis=1)
+            weight = own.sum(axis=1, keepdims=True) if counts is None else own @ counts
             with np.errstate(invalid="ignore"):
-                found[first : first + rows, at, wanted] = (own @ amounts[np.ix_(users, wanted)]) / weight
+                found[rows, at, wanted] = (own @ amounts) / weight
     return found

@@ -18,12 +18,13 @@ from recsys_core.recommenders.ridge import ridge
 
 
 # -- least squares -----------------------------------------------------------------------------------------------------------------
-def test_ridge_is_the_textbook_solution_for_rows_of_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("common", [np.diag([1.0, 2, 3, 4]), np.zeros((4, 4))], ids=["common", "short rows by their entries"])
+def test_ridge_is_the_textbook_solution_for_rows_of_any_length(monkeypatch: pytest.MonkeyPatch, common: np.ndarray) -> None:
     rng = np.random.default_rng(2)
     weights = sparse.csr_matrix(rng.random((30, 12)) * (rng.random((30, 12)) < 0.3) * (np.arange(30) != 3)[:, None])
-    targets, factors, common = weights.copy(), rng.normal(size=(12, 4)), np.diag([1.0, 2, 3, 4])
+    targets, factors = weights.copy(), rng.normal(size=(12, 4))
     targets.data = rng.normal(size=weights.nnz)
-    penalty = rng.random((30, 4))
+    penalty = rng.random((30, 4)) + 0.1
     found = ridge(weights, targets, factors, common, penalty)
     for row in range(30):
         matrix = common + np.diag(penalty[row]) + factors.T @ np.diag(weights[[row]].toarray()[0]) @ factors

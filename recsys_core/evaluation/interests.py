@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys_core.evaluation.rows import Row, compared, compared_in
+from recsys_core.evaluation.rows import Row, compared, compared_in, grouped
 from recsys_core.lists import UNKNOWN_USER
 from recsys_core.metrics import rank_biased_overlap
 from recsys_core.recommenders.base import Floats
-from recsys_core.recommenders.history import codes
+from recsys_core.recommenders.history import coded, codes
 
 TOP_TOPICS = 3
 
@@ -69,30 +69,35 @@ def list_stability(before: pa.Table, tonight: pa.Table, came: pa.ChunkedArray, d
     before, tonight  user_topn of both nights. A list that shows the same to who did not come bores; one that changes wholly was not about
     the user: the number has no best value.
     """
-    by = ["model_version", "list_name", "variant"]
+    by, columns = ["model_version", "list_name", "variant"], ["user_key", "item_id", "rank"]
+    now = {tuple(key.values()): places for key, places in grouped(tonight, by[1:])}
     rows: list[Row] = []
-    personal = before.filter(pc.not_equal(before["user_key"], UNKNOWN_USER))
-    for key in sorted(personal.select(by).group_by(by).aggregate([]).to_pylist(), key=lambda k: [k[c] for c in by]):
-        now = tonight.filter(pc.and_(pc.equal(tonight["list_name"], key["list_name"]), pc.equal(tonight["variant"], key["variant"])))
-        mine = personal
-        for column, value in key.items():
-            mine = mine.filter(pc.equal(mine[column], value))
-        columns = ["user_key", "item_id", "rank"]
-        rows += _stability(mine.select(columns), now.select(columns), "item_id", came, {"ds": ds, "subject": "recommender"} | key, seed)
+    personal = before.filter(pa.array(codes(before["user_key"], pa.array([UNKNOWN_USER])) < 0))
+    for key, places in grouped(personal, by):
+        then = personal.select(columns).take(pa.array(places))
+        after = tonight.select(columns).take(pa.array(now.get((key["list_name"], key["variant"]), np.empty(0, np.int64))))
+        rows += _stability(then, after, "item_id", came, {"ds": ds, "subject": "recommender"} | key, seed)
     return rows
 
 
-def _stability(before: pa.Table, tonight: pa.Table, thing: str, came: pa.ChunkedArray, where: Row, seed: int) -> list[Row]:
-    """Mean overlap of rankings (user_key, `thing`, rank) of users who have one on both nights, and of the idle and the active ones."""
-    users = pc.unique(before["user_key"])
-    users = users.filter(pc.is_in(users, value_set=pc.unique(tonight["user_key"])))
-    users = users.take(pc.sort_indices(users))
+def _stability(before: pa.Table, tonight: pa.Table, column: str, came: pa.ChunkedArray, where: Row, seed: int) -> list[Row]:
+    """Mean overlap of rankings (user_key, `column`, rank) of users who have one on both nights, and of the idle and the active ones."""
+    rows = pa.concat_tables([before, tonight])
+    known, user = coded(rows["user_key"])
+    thing, rank = rows[column], rows["rank"].to_numpy().astype(np.int64)
+    other = np.unique(thing.to_numpy(), return_inverse=True)[1] if pa.types.is_integer(thing.type) else coded(thing)[1]
+    n, first_night = before.num_rows, np.arange(len(user)) < before.num_rows
+    both = (np.bincount(user[:n], minlength=len(known)) > 0) & (np.bincount(user[n:], minlength=len(known)) > 0)
+    users = known.filter(pa.array(both))
     if not len(users):
         return []
-    joined = before.join(tonight, ["user_key", thing], join_type="full outer", right_suffix="_now")
-    user = codes(joined["user_key"], users)
-    first, second = (pc.fill_null(joined[c], 0).to_numpy().astype(np.int64)[user >= 0] for c in ("rank", "rank_now"))
-    overlap: Floats = np.round(rank_biased_overlap(user[user >= 0], first, second), 6)
+    place = np.cumsum(both) - 1
+    kept = both[user]
+    pair, at = np.unique(place[user[kept]] * (int(other.max()) + 1) + other[kept], return_inverse=True)
+    first, second = np.zeros((2, len(pair)), np.int64)
+    first[at[first_night[kept]]], second[at[~first_night[kept]]] = rank[kept & first_night], rank[kept & ~first_night]
+    user = pair // (int(other.max()) + 1)
+    overlap: Floats = np.round(rank_biased_overlap(user, first, second), 6)
     active: NDArray[np.bool_] = np.asarray(pc.is_in(users, value_set=pc.unique(came)))
     slices = [("all", "", active | True), ("activity", "idle", ~active), ("activity", "active", active)]
     return compared_in(slices, overlap[:, None], {}, [("rbo", 0)], where, seed)

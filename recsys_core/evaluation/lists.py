@@ -7,13 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from scipy import sparse
 
 from recsys_core.evaluation.baselines import POPULARITY, baseline_lists
 from recsys_core.evaluation.relevance import Cut
-from recsys_core.evaluation.rows import CUTS, Name, Row, compared_in, rounded, sliced
-from recsys_core.lists import UNKNOWN_USER
+from recsys_core.evaluation.rows import CUTS, Name, Row, compared_in, grouped, rounded, sliced
 from recsys_core.metrics import calibration_kl, coverage, diversity, gini, hits, mean_popularity, novelty, ranking_metrics, serendipity
 from recsys_core.ranking.top_n import BLOCK
 from recsys_core.recommenders.base import Floats, Ints, profiles
@@ -49,27 +47,23 @@ def list_metrics(
     know what the lists knew and keep to the same rules. Coverage, exposure and popularity lift belong to all lists of a slice together and
     have no interval. Empty when nobody counts.
     """
-    relevant_users = np.unique(cut.user)
-    personal = shown.filter(pc.not_equal(shown["user_key"], UNKNOWN_USER))
-    user = past.user_codes(personal["user_key"])
-    listed = np.intersect1d(relevant_users, user)
+    user = past.user_codes(shown["user_key"])
+    relevant = np.append(np.bincount(cut.user, minlength=len(past.users)) > 0, False)  # the last place is that of −1
+    listed = np.flatnonzero(np.bincount(user[relevant[user]], minlength=len(past.users)))
     if not len(listed):
         return []
     made = baseline_lists(cut, listed, popularity_nights, max(CUTS))
     context = _Context(cut, listed, made[POPULARITY], full=not horizon)
     baselines = {name: context.judged(lists, listed) for name, lists in made.items()}
-    item, place = past.item_codes(personal["item_id"]), personal["rank"].to_numpy().astype(np.int64) - 1
-    keys = personal.select(BY).group_by(list(BY)).aggregate([])
+    item, place = past.item_codes(shown["item_id"]), shown["rank"].to_numpy().astype(np.int64) - 1
     rows: list[Row] = []
-    for key in sorted(keys.to_pylist(), key=lambda k: [k[c] for c in BY]):
-        mine = np.ones(len(user), bool)
-        for column, value in key.items():
-            mine &= np.asarray(pc.equal(personal[column], value))
-        users = np.intersect1d(user[mine], relevant_users)
+    for key, mine in grouped(shown, BY):
+        mine = mine[relevant[user[mine]]]
+        users = np.unique(user[mine])
         if not len(users):
             continue
         lists = np.full((len(users), max(CUTS)), -1, np.int64)
-        inside = mine & np.isin(user, users) & (place < max(CUTS))
+        inside = mine[place[mine] < max(CUTS)]
         lists[np.searchsorted(users, user[inside]), place[inside]] = item[inside]
         own, at = context.judged(lists, users), np.searchsorted(listed, users)
         others = {name: _Lists(b.lists[at], b.names, b.values[at]) for name, b in baselines.items()}

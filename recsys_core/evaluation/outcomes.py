@@ -12,8 +12,10 @@ import pyarrow.compute as pc
 
 from recsys_core.evaluation.rows import Row, compared_in
 from recsys_core.events import EVENT_TYPES
+from recsys_core.kept import decoded
 from recsys_core.lists import UNKNOWN_USER
 from recsys_core.recommenders.base import Floats
+from recsys_core.recommenders.history import pairs
 from recsys_core.tables import TABLES
 
 # Nights after a list in which what happens is its outcome.
@@ -34,8 +36,12 @@ def outcomes(shown: pa.Table, tonight: pa.Table, ds: dt.date) -> pa.Table:
     """
     empty = TABLES["topn_outcome"].arrow_schema().empty_table()
     begin, end = (pa.scalar(d, pa.date32()) for d in (ds - dt.timedelta(days=NIGHTS), ds))
+    users, items = (pc.unique(tonight[column]) for column in ("user_key", "item_id"))
+    met = np.sort(pairs(tonight["user_key"], tonight["item_id"], users, items))
+    listed = pairs(shown["user_key"], shown["item_id"], users, items)
+    happened = met[np.minimum(np.searchsorted(met, listed), len(met) - 1)] == listed if len(met) else np.zeros(len(listed), bool)
     observed = pc.and_(pc.greater_equal(shown["ds"], begin), pc.less(shown["ds"], end))
-    slots = shown.filter(pc.and_(observed, pc.not_equal(shown["user_key"], UNKNOWN_USER)))
+    slots = decoded(shown.filter(pc.and_(observed, pa.array(happened))))
     slots = slots.rename_columns(["list_ds" if c == "ds" else c for c in slots.column_names])
     kept = ["list_ds", "user_key", "list_name", "variant", "rank", "item_id", "source", "exploration"]
     joined = slots.select(kept).join(tonight.drop_columns(["ds"]), ["user_key", "item_id"], join_type="inner")

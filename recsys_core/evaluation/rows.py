@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from recsys_core.metrics import interval, resampled
 from recsys_core.recommenders.base import Floats, Ints
+from recsys_core.recommenders.history import coded
 
 CUTS = (5, 10, 20)
 # Slices with fewer users are no part of a gap: the best and the worst of many small ones differ by chance.
@@ -113,6 +115,16 @@ def sliced(users: Ints, dims: Mapping[str, tuple[Sequence[str], Ints]]) -> list[
         found += [(dim, values[i], own == i) for i in np.sort(kept)]
         found += [(dim, OTHER, (own >= 0) & ~np.isin(own, kept)), (dim, UNKNOWN, own < 0)]
     return [s for s in found if s[2].any()]
+
+
+def grouped(rows: pa.Table, by: Sequence[str]) -> list[tuple[dict[str, str], Ints]]:
+    """(values of the columns `by`, places of the rows that have them), by these values."""
+    found, key = [coded(rows[column]) for column in by], np.zeros(rows.num_rows, np.int64)
+    for known, code in found:
+        key = key * max(len(known), 1) + code
+    order = np.argsort(key, kind="stable")
+    places = np.split(order, np.flatnonzero(np.diff(key[order])) + 1) if len(key) else []
+    return [({c: known[int(code[at[0]])].as_py() for c, (known, code) in zip(by, found, strict=True)}, at) for at in places]
 
 
 def rounded(value: float) -> float:

@@ -41,7 +41,7 @@ def candidates(sources: Mapping[str, Recommender], users: Ints, allowed: NDArray
 
 def among(scores: Mapping[str, Floats], allowed: NDArray[np.bool_], per_source: int = PER_SOURCE) -> Candidates:
     """The same from what each source says of all items, (m, n_items)."""
-    from recsys_core.ranking import kernels
+    from recsys_core.ranking import choosing, kernels
 
     fallback = FALLBACK if FALLBACK in scores else list(scores)[-1]
     columns = np.flatnonzero(allowed.any(axis=0))
@@ -51,13 +51,11 @@ def among(scores: Mapping[str, Floats], allowed: NDArray[np.bool_], per_source: 
     allowed = np.require(allowed, bool, ["C", "W"])
     chosen, unit = np.zeros(allowed.shape, bool), 10.0**DIGITS
     tops = [
-        kernels.mark(np.require(found, np.float64, ["C", "W"]), allowed, unit, name == fallback, per_source, chosen)[:, None]
+        kernels.mark(np.require(found, np.float64, ["C", "W"]), allowed, unit, name == fallback, per_source, chosen)
         for name, found in scores.items()
     ]
     item = kernels.united(chosen, 1)
     features: Floats = np.zeros((*item.shape, len(scores)))
     for place, (found, top) in enumerate(zip(scores.values(), tops, strict=True)):
-        if len(columns):
-            own = np.take_along_axis(found, np.maximum(item, 0), axis=1)
-            np.divide(own, top, where=(top > 0) & (item >= 0), out=features[:, :, place])
-    return Candidates(item, features.round(DIGITS))
+        choosing.shares(np.require(found, np.float64, ["C", "W"]), item, top, unit, features, place)
+    return Candidates(item, features)

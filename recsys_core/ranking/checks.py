@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from recsys_core.events import DEFAULT_WEIGHTS, Weights
 from recsys_core.explain import TEMPLATES
 from recsys_core.ranking.policy import ListRules, consumed, in_region, muted, of_topics
 from recsys_core.recommenders.base import Ints
-from recsys_core.recommenders.history import History, build, codes, reduced, usual
+from recsys_core.recommenders.history import History, build, coded, codes, pairs, reduce_night, usual
 
 # Check → whether it stops the night.
 CHECKS = {"consumed_in_list": "block", "short_lists": "warn", "reasons_without_evidence": "warn"}
@@ -40,30 +40,41 @@ class Site:
 
 def short(lists: pa.Table) -> pa.Table:
     """user_key, variant and n of the for_you lists that are shorter than the longest of the night."""
-    full = lists.filter(pc.equal(lists["list_name"], FULL_LIST)).group_by(["user_key", "variant"]).aggregate([([], "count_all")])
-    n = full["count_all"]
-    return full.rename_columns(["user_key", "variant", "n"]).filter(pc.less(n, pc.max(n)))
+    (users, user), (variants, variant) = (coded(lists[column]) for column in ("user_key", "variant"))
+    full = codes(lists["list_name"], pa.array([FULL_LIST])) == 0
+    n = np.bincount(user[full] * len(variants) + variant[full])
+    found = np.flatnonzero((n > 0) & (n < n.max(initial=0)))
+    whose, how = divmod(found, max(len(variants), 1))
+    return pa.table({"user_key": users.take(pa.array(whose)), "variant": variants.take(pa.array(how)), "n": n[found]})
 
 
 def met(lists: pa.Table, users: pa.Array, facts: Iterable[pa.Table], weights: Weights = DEFAULT_WEIGHTS) -> pa.Table:
-    """What all nights tell of what was listed: of (user, item) and (user, evidence) pairs of the lists, and everything of `users`.
+    """What all nights tell of what was listed, see `told`; `facts` are rows of user_item_day, one night after the other."""
+    return told(lists, users, (reduce_night(rows, weights) for rows in facts))
 
-    `facts` are rows of user_item_day, one night after the other; those that matter are reduced as for recommenders (`history.reduced`).
-    """
-    keys = pc.unique(lists["user_key"])
-    items = pc.unique(pa.chunked_array([*lists["item_id"].chunks, *lists["evidence_item_id"].chunks], pa.string()))
-    listed = [_pairs(lists["user_key"], lists[column], keys, items) for column in ("item_id", "evidence_item_id")]
-    wanted = np.sort(np.concatenate(listed))
+
+def told(lists: pa.Table, users: pa.Array, nights: Iterable[pa.Table]) -> pa.Table:
+    """Of nights as of `history.reduce_night` the rows of (user, item) and (user, evidence) pairs of the lists, and all rows of `users`."""
+    keys = coded(lists["user_key"])[0]
+    items = coded(pa.chunked_array([*lists["item_id"].chunks, *lists["evidence_item_id"].chunks], lists["item_id"].type))[0]
+    listed = np.concatenate([pairs(lists["user_key"], lists[column], keys, items) for column in ("item_id", "evidence_item_id")])
+    # Most rows matter to no list: they are told by a bit, of which some pairs have the same, before the pairs are looked up.
+    wanted, marked = np.sort(listed[listed >= 0]), np.zeros(_BITS, bool)
+    marked[wanted % _BITS] = True
 
     def matter(rows: pa.Table) -> pa.Table:
-        pairs = _pairs(rows["user_key"], rows["item_id"], keys, items)
-        order = np.argsort(pairs)  # looked up in order, which is far faster among millions
-        at = np.minimum(np.searchsorted(wanted, pairs[order]), max(len(wanted) - 1, 0))
-        named = np.zeros(len(pairs), bool)
-        named[order] = (wanted[at] == pairs[order]) & (pairs[order] >= 0) if len(wanted) else False
-        return rows.filter(pc.or_(pa.array(named), pc.is_in(rows["user_key"], users)))
+        pair = pairs(rows["user_key"], rows["item_id"], keys, items)
+        may = np.flatnonzero((pair >= 0) & marked[pair % _BITS])
+        may = may[np.argsort(pair[may])]  # looked up in order, which is far faster among millions
+        at = np.minimum(np.searchsorted(wanted, pair[may]), max(len(wanted) - 1, 0))
+        kept = codes(rows["user_key"], users) >= 0
+        kept[may[wanted[at] == pair[may]]] = True
+        return rows.filter(pa.array(kept))
 
-    return reduced(map(matter, facts), weights)
+    return pa.concat_tables(map(matter, nights))
+
+
+_BITS = 1 << 24
 
 
 def observed(lists: pa.Table, rows: pa.Table, site: Site, rules: ListRules, ds: dt.date) -> dict[str, int]:
@@ -73,19 +84,23 @@ def observed(lists: pa.Table, rows: pa.Table, site: Site, rules: ListRules, ds: 
     short_lists               for_you lists shorter than the longest though more could be shown to their users
     reasons_without_evidence  the reason speaks of an item that is missing, or that the user never met
     """
-    past = build(rows, [*lists["item_id"].to_pylist(), *site.catalogue["item_id"].to_pylist()], ds)
+    past = build(rows, [*coded(lists["item_id"])[0].to_pylist(), *site.catalogue["item_id"].to_pylist()], ds)
     taken = consumed(past.interactions, rules.cool_down(site.catalogue, site.tree, past.items)).tocoo()
     out = np.sort(taken.row * np.int64(len(past.items)) + taken.col)
-    mine = lists.filter(pc.is_in(lists["user_key"], past.users))
-    slots = _pairs(mine["user_key"], mine["item_id"], past.users, past.items)
-    about = lists.filter(pc.is_in(lists["reason_code"], pa.array([c for c, t in TEMPLATES.items() if t.about == "item"])))
-    evidence = _pairs(about["user_key"], about["evidence_item_id"], past.users, past.items)
-    known = np.unique(past.interactions.user * len(past.items) + past.interactions.item)
+    slots = pairs(lists["user_key"], lists["item_id"], past.users, past.items)
+    about = lists.filter(pa.array(codes(lists["reason_code"], pa.array([c for c, t in TEMPLATES.items() if t.about == "item"])) >= 0))
+    evidence = pairs(about["user_key"], about["evidence_item_id"], past.users, past.items)
+    known = np.sort(past.interactions.user * len(past.items) + past.interactions.item)
     return {
-        "consumed_in_list": int(np.isin(slots, out).sum()),
+        "consumed_in_list": int(_among(slots, out).sum()),
         "short_lists": _stopping_short(short(lists), out, past, site, rules, ds),
-        "reasons_without_evidence": int((~np.isin(evidence, known)).sum()),
+        "reasons_without_evidence": int((~_among(evidence, known)).sum()),
     }
+
+
+def _among(values: Ints, ascending: Ints) -> NDArray[np.bool_]:
+    at = np.minimum(np.searchsorted(ascending, values), max(len(ascending) - 1, 0))
+    return ascending[at] == values if len(ascending) else np.zeros(len(values), bool)
 
 
 def _stopping_short(found: pa.Table, out: Ints, past: History, site: Site, rules: ListRules, ds: dt.date) -> int:
@@ -107,9 +122,3 @@ def _stopping_short(found: pa.Table, out: Ints, past: History, site: Site, rules
             may[out[begin:end] % len(items)] = False
         more += int(may.sum() > n[row])
     return more
-
-
-def _pairs(users: pa.ChunkedArray, items: pa.ChunkedArray, known_users: pa.Array, known_items: pa.Array) -> Ints:
-    """One number for each (user, item), −1 where either is unknown."""
-    user, item = codes(users, known_users), codes(items, known_items)
-    return np.where((user >= 0) & (item >= 0), user * len(known_items) + item, -1)

@@ -77,33 +77,13 @@ def explore(
     stand at `exploring_ranks`, from the first on; the rest moves down, and the list stays as long as it was. A list that is not full holds
     all that its user may be shown, and stays as it is, as does that of a user to whom nothing is proposed.
     """
-    n = lists.shape[1]
+    from recsys_core.ranking import choosing
+
     explored, why = lists.copy(), np.full(lists.shape, -1, np.int64)
-    ranks = exploring_ranks(n, slots) if slots else []
-    liking = np.zeros(allowed.shape[1])
-    for row in np.flatnonzero((lists >= 0).all(axis=1)) if ranks else ():
-        begin, end = proposed.begin[users[row]], proposed.begin[users[row] + 1]
-        if begin == end:
-            continue
-        known = item[row] >= 0
-        liking[item[row][known]] = score[row][known]
-        open_ = allowed[row].copy()
-        open_[lists[row]] = False
-        found: list[tuple[int, int]] = []
-        waiting = list(range(begin, end))
-        while waiting and len(found) < len(ranks):
-            turn, waiting = waiting, []
-            for place in turn:
-                left = members[proposed.topic[place]]
-                left = left[open_[left]]
-                if len(left) and len(found) < len(ranks):
-                    chosen = int(left[liking[left].argmax()])
-                    open_[chosen] = False
-                    found.append((chosen, int(proposed.row[place])))
-                    waiting.append(place)
-        liking[item[row][known]] = 0.0
-        rest = iter(lists[row])
-        at = dict(zip((rank - 1 for rank in ranks), found, strict=False))
-        for place in range(n):
-            explored[row, place], why[row, place] = at[place] if place in at else (next(rest), -1)
+    if not slots:
+        return explored, why
+    ranks = np.array(exploring_ranks(lists.shape[1], slots), np.int64)
+    begin = np.cumsum([0, *map(len, members)])
+    of_topics = (begin, np.concatenate([np.empty(0, np.int64), *members]))
+    choosing.explored(users, item, score, allowed, proposed.begin, proposed.topic, proposed.row, *of_topics, ranks, explored, why)
     return explored, why

@@ -1,4 +1,4 @@
-"""Loops over the users of a block that are compiled: what of everything is a candidate, and a list that grows slot by slot.
+"""Loops over the users of a block that are compiled: which of all items are candidates, and which are the best.
 
 Importing this loads numba: do so where the loops are needed. What is compiled is kept beside the source, or in the user's cache. A user's
 result depends on no other user. The loops hold no lock of the interpreter: blocks may be done by several threads.
@@ -22,24 +22,52 @@ def mark(scores: Floats, allowed: NDArray[np.bool_], unit: float, rest: bool, n:
     Scores count in whole multiples of 1 / unit of that largest one; what is nearer to 0 is marked with `rest` alone.
     """
     width = scores.shape[1]
-    tops = np.zeros(len(scores))
+    strips = width // _STRIPS  # a strip's largest score stands for all of it: what is below n of those is no candidate
+    tops, most = np.zeros(len(scores)), np.empty(strips)
     heap = np.empty(n, np.int64)  # the n best so far, the least on top: multiple, then the lower column, in one number
     for row in range(len(scores)):
-        tops[row] = top = _top(scores[row], allowed[row])
+        own, may = scores[row], allowed[row]
+        _largest(own, may, most)
+        top = 0.0
+        for strip in range(strips):
+            top = max(top, most[strip])
+        for column in range(strips * _STRIPS, width):
+            top = max(top, own[column] * may[column])
+        tops[row] = top
         size, full, limit = 0, -1, -np.inf if rest else top / unit / 4
-        for column in range(width):
-            if scores[row, column] < limit or not allowed[row, column]:
+        if strips > n and top > 0:
+            limit = max(limit, np.partition(most, strips - n)[strips - n] - top / unit)
+        for strip in range(strips + 1):
+            if strip < strips and most[strip] < limit:
                 continue
-            share = max(int(np.rint(scores[row, column] / top * unit)), 0) if top > 0 else 0
-            key = share * width + (width - 1 - column)
-            if (share > 0 or rest) and key > full:
-                size = pushed(heap, size, key)
-                if size == n:
-                    full = heap[0]
-                    limit = max(limit, (full // width - 1) / unit * top)
+            begin, end, step = (strip, strips * _STRIPS, strips) if strip < strips else (strips * _STRIPS, width, 1)
+            for column in range(begin, end, step):
+                if own[column] < limit or not may[column]:
+                    continue
+                share = max(int(np.rint(own[column] / top * unit)), 0) if top > 0 else 0
+                key = share * width + (width - 1 - column)
+                if (share > 0 or rest) and key > full:
+                    size = pushed(heap, size, key)
+                    if size == n:
+                        full = heap[0]
+                        limit = max(limit, (full // width - 1) / unit * top)
         for place in range(size):
             chosen[row, width - 1 - heap[place] % width] = True
     return tops
+
+
+_STRIPS = 16  # rows in which a user's scores are thought to stand
+
+
+@summing
+def _largest(scores: Floats, allowed: NDArray[np.bool_], most: Floats) -> None:
+    """The largest allowed score of each column when the scores stand in _STRIPS rows as wide as `most`, −1 without one."""
+    width = len(most)
+    most[:] = -1.0
+    for strip in range(_STRIPS):
+        for column in range(width):
+            at = strip * width + column
+            most[column] = max(most[column], scores[at] if allowed[at] else -1.0)
 
 
 @summing
@@ -58,12 +86,14 @@ def best(scores: Floats, allowed: NDArray[np.bool_], unit: float, n: int) -> Int
     found = np.full((len(scores), n), -1, np.int64)
     heap = np.empty(min(n, width), np.int64)
     for row in range(len(scores)):
-        size = 0
+        size, limit = 0, -np.inf
         for column in range(width):
-            if allowed[row, column]:
+            if scores[row, column] >= limit and allowed[row, column]:
                 key = np.int64(np.rint(scores[row, column] * unit)) * width + (width - 1 - column)
                 if size < len(heap) or key > heap[0]:
                     size = pushed(heap, size, key)
+                    if size == len(heap):
+                        limit = (heap[0] // width - 1) / unit
         order = np.sort(heap[:size])
         for place in range(size):
             found[row, place] = width - 1 - order[size - 1 - place] % width
@@ -140,91 +170,11 @@ def united(chosen: NDArray[np.bool_], least: int) -> Ints:
 
 
 @summing
-def _product(first: NDArray[np.float32] | Floats, second: NDArray[np.float32] | Floats) -> float:
+def product(first: NDArray[np.float32] | Floats, second: NDArray[np.float32] | Floats) -> float:
     total = 0.0  # in double, so that the order of summing, which is the processor's, is nowhere to be seen
     for at in range(len(first)):
         total += np.float64(first[at]) * np.float64(second[at])
     return total
-
-
-@kernel
-def grown(
-    item: Ints,
-    discount: Floats,
-    vectors: NDArray[np.float32],
-    begin: Ints,
-    topic: Ints,
-    weight: Floats,
-    target: Floats,
-    places: Ints,
-    diversity: float,
-    calibration: float,
-    smoothing: float,
-    unit: float,
-) -> None:
-    """Places among the candidates of each user's list, into `places` (m, n), which holds −1; see `rerank`.
-
-    item                  (m, c) codes, the best first, −1 behind them
-    discount              (c,) 1 / s of each place
-    begin, topic, weight  rows of p(topic | item), each of sum 1
-    target                (m, k), each row of sum 1 or 0
-
-    A cosine is asked for only where a candidate would be taken without it: likeness only lowers a value.
-    """
-    m, c = item.shape
-    n, k = places.shape[1], target.shape[1]
-    likeness, value, fixed = np.empty(c), np.empty(c), np.empty(c)
-    compared, is_open = np.empty(c, np.int64), np.empty(c, np.bool_)
-    held, terms = np.empty(k), np.empty(k)
-    for user in range(m):
-        there = 0
-        while there < c and item[user, there] >= 0:
-            there += 1
-        wanted = False
-        for t in range(k):
-            held[t] = 0.0
-            wanted = wanted or target[user, t] > 0
-        share = calibration if wanted else 0.0
-        likeness[:there], compared[:there], is_open[:there] = 0.0, 0, True
-        for place in range(min(n, there)):
-            size = place + 1
-            without = 0.0
-            if share > 0:
-                for t in range(k):
-                    terms[t] = _term(target[user, t], held[t] / size, smoothing)
-                    without += terms[t]
-            for at in range(there):
-                if is_open[at]:
-                    fixed[at] = (1 - diversity - share) / discount[at]
-                    if share > 0:
-                        with_it = 0.0
-                        for e in range(begin[item[user, at]], begin[item[user, at] + 1]):
-                            t = topic[e]
-                            with_it += _term(target[user, t], (held[t] + weight[e]) / size, smoothing) - terms[t]
-                        fixed[at] -= share * size * ((without + with_it) / np.log(1 / smoothing))
-                    value[at] = np.rint((fixed[at] - diversity * likeness[at]) * unit)
-            while True:
-                best = -1
-                for at in range(there):
-                    if is_open[at] and (best < 0 or value[at] > value[best]):
-                        best = at
-                if diversity == 0 or compared[best] == place:
-                    break
-                own = vectors[item[user, best]]
-                for before in range(compared[best], place):
-                    likeness[best] = max(likeness[best], _product(own, vectors[item[user, places[user, before]]]))
-                compared[best] = place
-                value[best] = np.rint((fixed[best] - diversity * likeness[best]) * unit)
-            places[user, place] = best
-            is_open[best] = False
-            for e in range(begin[item[user, best]], begin[item[user, best] + 1]):
-                held[topic[e]] += weight[e]
-
-
-@kernel
-def _term(target: float, held: float, smoothing: float) -> float:
-    """What one topic adds to the divergence."""
-    return target * np.log(target / ((1 - smoothing) * held + smoothing * target)) if target > 0 else 0.0
 
 
 @kernel
@@ -286,12 +236,12 @@ def best_products(
                 for row in range(n_rows):
                     item = row * width + column
                     if own[item] >= limit:
-                        product = np.rint(_product(users[user], factors[item]) * 1e9) / 1e9
-                        key = np.int64(np.rint(product * unit)) * len(factors) + (len(factors) - 1 - item)
+                        value = np.rint(product(users[user], factors[item]) * 1e9) / 1e9
+                        key = np.int64(np.rint(value * unit)) * len(factors) + (len(factors) - 1 - item)
                         if size < n or key > heap[0]:
                             size = pushed(heap, size, key)
         heap[:size].sort()
         for place in range(size):
             item = len(factors) - 1 - heap[size - 1 - place] % len(factors)
             found[user, place] = item
-            products[user, place] = np.rint(_product(users[user], factors[item]) * 1e9) / 1e9
+            products[user, place] = np.rint(product(users[user], factors[item]) * 1e9) / 1e9

@@ -78,8 +78,14 @@ def because_you_liked(
         adds: Floats = shares[row, place].round(DIGITS)
         return own[row], place + 1, item, adds.sum(axis=1).round(DIGITS), adds.argmax(axis=1), seed[row], adds
 
-    parts = in_blocks(block, users[seeds[users] >= 0], history.n_items) if sources else []
-    slots = _joined([_nothing(len(sources)), *parts])
+    # Who liked the same item last is looked at together: what is like it is found once.
+    liking = users[seeds[users] >= 0]
+    parts = in_blocks(block, liking[np.argsort(seeds[liking], kind="stable")], history.n_items) if sources else []
+    columns = [np.concatenate(column) for column in zip(_nothing(len(sources)), *parts, strict=True)]
+    place = np.empty(history.n_users, np.int64)
+    place[users] = np.arange(len(users))
+    back = np.argsort(place[columns[0]], kind="stable")
+    slots = Slots(*(column[back] for column in columns))
     return slots, Reasons.of("because_you_liked", slots.evidence)
 
 

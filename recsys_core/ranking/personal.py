@@ -106,12 +106,12 @@ class Lists:
         return found
 
     def _block(self, users: Ints, scores: Mapping[str, Floats], allowed: NDArray[np.bool_], wish: Wish) -> _Columns:
+        from recsys_core.ranking import choosing
+
         n, order, exploration = wish.n, wish.order, wish.exploration
         found = candidates.among(scores, allowed, max(candidates.PER_SOURCE, n))
-        parts = self.blend.contributions(found.features, self.segment[users])
-        score = np.round(parts.sum(axis=2), DIGITS)
-        by = np.argsort(np.where(found.item >= 0, -score, np.inf), axis=1, kind="stable")  # candidates are in the order of codes
-        item, score, parts = (np.take_along_axis(a, by if a.ndim == 2 else by[:, :, None], axis=1) for a in (found.item, score, parts))
+        weights = self.blend.matrix(self.blend.sources)
+        item, score, parts = choosing.blended(found.item, found.features, weights, self.segment[users], 10.0**DIGITS)
         lists = item[:, :n]
         if order is not None and (order.diversity or order.calibration):
             target = order.target[users].toarray()
@@ -123,10 +123,8 @@ class Lists:
             lists, why = explore(users, lists, item, score, allowed, exploration.proposed, exploration.members, exploration.slots)
         row, place = np.nonzero(lists >= 0)
         chosen, why = lists[row, place], why[row, place]
-        # Where each slot stands among the candidates; what explores need not be one.
-        at = np.argmax(item[row] == chosen[:, None], axis=1)
-        known = item[row, at] == chosen
-        parts = np.where(known[:, None], parts[row, at], 0.0)
+        at = choosing.standing(item, row, chosen)  # what explores need not be a candidate
+        parts = np.where((at >= 0)[:, None], parts[row, at], 0.0)
         names = list(self.sources)
         fallback = names.index(FALLBACK) if FALLBACK in names else len(names) - 1
         # Of sources that add the same the one that everybody has comes last: it has no reason of the user's own.

@@ -61,7 +61,7 @@ def rerank(
     >>> [rerank(candidates, score, vectors, topics, about, 2, 0.0, calibration).tolist() for calibration in (0.5, 0.3)]
     [[[2, 0]], [[0, 2]]]
     """
-    from recsys_core.ranking import kernels
+    from recsys_core.ranking import choosing
 
     by_score = np.argsort(-np.where(item >= 0, np.round(score, DIGITS), -np.inf), axis=1, kind="stable")[:, : DEPTH * n]
     item = np.take_along_axis(item, by_score, axis=1)
@@ -72,5 +72,5 @@ def rerank(
     share = topics.data / np.repeat(amount, np.diff(topics.indptr))
     of_items = (topics.indptr.astype(np.int64), topics.indices.astype(np.int64), share)
     discount = np.log2(2 + np.arange(item.shape[1]))
-    kernels.grown(item, discount, vectors, *of_items, about, places, diversity, calibration, SMOOTHING, 10.0**DIGITS)
+    choosing.grown(item, discount, vectors, *of_items, about, places, diversity, calibration, SMOOTHING, 10.0**DIGITS)
     return np.where(places >= 0, np.take_along_axis(by_score, np.maximum(places, 0), axis=1), -1)

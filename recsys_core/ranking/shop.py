@@ -65,6 +65,21 @@ class Shop:
         return self.topics.filter(pc.equal(self.topics["rank"], 1)).select(["item_id", "topic_id"])
 
     @cached_property
+    def topic_of_item(self) -> pa.Array:
+        """The strongest topic by item code, null without one."""
+        first = self.first_topics
+        return first["topic_id"].combine_chunks().take(pc.index_in(self.past.items, value_set=first["item_id"].combine_chunks()))
+
+    @cached_property
+    def titles(self) -> list[str]:
+        """Titles by item code; an item without one goes by its id."""
+        titles: list[str] = self.past.items.to_pylist()
+        told = self.catalogue["title"].to_pylist()
+        for code, title in zip(self.past.item_codes(self.catalogue["item_id"]).tolist(), told, strict=True):
+            titles[code] = title or titles[code]
+        return titles
+
+    @cached_property
     def topic_ids(self) -> pa.Array:
         """Topics of items, ascending: columns of what is by topic."""
         return pa.array(sorted(set(self.topics["topic_id"].to_pylist())), pa.int64())

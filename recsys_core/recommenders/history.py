@@ -49,6 +49,11 @@ def reduce_night(rows: pa.Table, weights: Weights = DEFAULT_WEIGHTS) -> pa.Table
     )
 
 
+def in_order(rows: pa.Table) -> pa.Table:
+    """Rows of `reduce_night` by time, then item: what `build` has to put in order anyway, once for all nights that look back on them."""
+    return rows.take(np.lexsort((coded(rows["item_id"])[1], rows["time"].to_numpy())))
+
+
 @dataclass(frozen=True)
 class History:
     """Interactions with the ids behind their codes; users and items are sorted by id.
@@ -72,9 +77,19 @@ class History:
 
 
 def codes(values: pa.Array | pa.ChunkedArray, known: pa.Array) -> Ints:
-    """Places of values in `known`, −1 where absent."""
+    """Places of values in `known`, −1 where absent; of a dictionary's values each different one is looked up once."""
+    if pa.types.is_dictionary(values.type):
+        parts = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
+        found = [np.append(codes(p.dictionary, known), -1)[pc.fill_null(p.indices, -1).to_numpy()] for p in parts]
+        return np.concatenate([np.empty(0, np.int64), *found])
     found = pc.fill_null(pc.index_in(values, value_set=known), -1)
     return np.asarray(found).astype(np.int64)
+
+
+def pairs(users: pa.ChunkedArray, items: pa.ChunkedArray, known_users: pa.Array, known_items: pa.Array) -> Ints:
+    """One number for each (user, item), by the place of both in what is known, −1 where either is unknown."""
+    user, item = codes(users, known_users), codes(items, known_items)
+    return np.where((user >= 0) & (item >= 0), user * len(known_items) + item, -1)
 
 
 def build(rows: pa.Table, catalogue: Iterable[str], ds: dt.date) -> History:
@@ -82,23 +97,31 @@ def build(rows: pa.Table, catalogue: Iterable[str], ds: dt.date) -> History:
 
     Users have no group yet.
     """
-    users, user = _coded(rows.column("user_key"))
-    items, item = _coded(rows.column("item_id"), pa.array(catalogue, pa.string()))
+    users, user = coded(rows.column("user_key"))
+    items, item = coded(rows.column("item_id"), pa.array(catalogue, pa.string()))
     age = np.int64((ds - dt.date(1970, 1, 1)).days) - rows.column("ds").cast(pa.int32()).to_numpy().astype(np.int64)
-    order = np.lexsort((item, rows.column("time").to_numpy(), user))
+    order = _by_user(user, rows.column("time").to_numpy(), item, len(users))
     weight, group = rows.column("weight").to_numpy()[order], np.full(len(users), -1, np.int64)
     interactions = Interactions(user[order], item[order], weight, age[order], len(users), len(items), group)
     n_events, liked = rows.column("n_events").to_numpy()[order], rows.column("liked").to_numpy(zero_copy_only=False)[order]
     return History(interactions, users, items, n_events, liked)
 
 
-def _coded(ids: pa.ChunkedArray, more: pa.Array | None = None) -> tuple[pa.Array, Ints]:
-    """All different ids, sorted, `more` among them, and the place of each row's: each night's different ones are looked up once."""
+def _by_user(user: Ints, time: Ints, item: Ints, n_users: int) -> Ints:
+    """Order of rows by user, then time, then item; rows that are in order but for their users are only dealt out to these."""
+    later = np.diff(time)
+    if np.all((later > 0) | ((later == 0) & (np.diff(item) >= 0))):
+        rows = np.arange(len(user))
+        return sparse.coo_matrix((rows, (user, rows)), shape=(n_users, len(rows))).tocsr().data
+    return np.lexsort((item, time, user))
+
+
+def coded(ids: pa.ChunkedArray, more: pa.Array | None = None) -> tuple[pa.Array, Ints]:
+    """All different ids, sorted, with `more`, and the place of each row's (−1: null); each night's different ones are looked up once."""
     parts = [chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode() for chunk in ids.chunks]
-    here = [part.dictionary.take(pc.unique(part.indices)) for part in parts]  # a slice may not name all of its dictionary
+    here = [part.dictionary.take(pc.unique(part.indices).drop_null()) for part in parts]  # a slice may not name all of its dictionary
     known = _sorted_unique(pa.chunked_array([*here, *([] if more is None else [more])], pa.string()))
-    found = [codes(part.dictionary, known)[part.indices.to_numpy()] for part in parts]
-    return known, np.concatenate([np.empty(0, np.int64), *found])
+    return known, np.concatenate([np.empty(0, np.int64), *(codes(part, known) for part in parts)])
 
 
 def _sorted_unique(values: pa.ChunkedArray) -> pa.Array:
@@ -111,13 +134,14 @@ def usual(sessions: pa.Table, column: str, users: pa.Array) -> tuple[list[str], 
 
     Returns the values that occur, sorted, and for each user the place of theirs, −1 without one.
     """
-    given = sessions.filter(pc.is_valid(sessions.column(column)))
-    values = _sorted_unique(given.column(column))
-    user, value = codes(given.column("user_key"), users), codes(given.column(column), values)
+    values, value = coded(sessions[column])
+    user = codes(sessions["user_key"], users)
     if not len(values):
         return [], np.full(len(users), -1, np.int64)
-    pairs, counts = np.unique(user[user >= 0] * len(values) + value[user >= 0], return_counts=True)
-    owner, choice = pairs // len(values), pairs % len(values)
+    known = (user >= 0) & (value >= 0)
+    met = sparse.csr_matrix((np.ones(int(known.sum()), np.int64), (user[known], value[known])), shape=(len(users), len(values)))
+    met.sum_duplicates()
+    owner, choice, counts = np.repeat(np.arange(len(users)), np.diff(met.indptr)), met.indices, met.data
     best = np.lexsort((choice, -counts, owner))
     first = best[np.r_[True, owner[best][1:] != owner[best][:-1]]] if len(best) else best
     found = np.full(len(users), -1, np.int64)

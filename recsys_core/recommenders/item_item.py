@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import sparse
 
-from recsys_core.recommenders.base import Floats, Interactions, Ints, Recommender, padded, places_from_end, profiles, strongest
+from recsys_core.recommenders.base import Floats, Interactions, Ints, Recommender, places_from_end, profiles
 
 LONGEST = 2_000
 _CELLS = 2**24  # of a product that are held at once
@@ -39,9 +39,6 @@ class ItemItem(Recommender):
 
     def meet(self, histories: Interactions) -> None:
         """Decay the profiles."""
-        n = self.strength.shape[0]
-        # Places of the entries in row-major order, ascending: evidence looks single strengths up by bisection.
-        self._keys = np.repeat(np.arange(n), np.diff(self.strength.indptr)) * n + self.strength.indices
         self.profile = profiles(histories, self.profile_decay, self.last, self.weight_power)
 
     def scores(self, users: Ints) -> Floats:
@@ -55,12 +52,12 @@ class ItemItem(Recommender):
 
     def evidence(self, users: Ints, items: Ints) -> Ints:
         """The history item with the largest profile weight × strength towards the proposal."""
-        origins, values = padded(self.profile, users)
-        keys = origins * self.strength.shape[0] + items[:, None]
-        if not len(self._keys):
-            return np.full(len(users), -1, np.int64)
-        at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        return strongest(self.profile, users, values * np.where(self._keys[at] == keys, self.strength.data[at], 0.0))
+        from recsys_core.recommenders import kernels
+
+        mine, their = self.profile, self.strength
+        left, right = (mine.indptr, mine.indices, mine.data), (their.indptr, their.indices, np.asarray(their.data, np.float64))
+        found: Ints = kernels.strongest(np.asarray(users, np.int64), np.asarray(items, np.int64), *left, *right)
+        return found
 
     def similar(self, items: Ints) -> Floats:
         """Rows of the strengths."""

@@ -26,6 +26,16 @@ def dense_product(
 
 
 @kernel
+def times_drawn(draws: Ints) -> Floats:
+    """How often each draw, a row of as many places as there are users, holds each user."""
+    found = np.zeros(draws.shape)
+    for row in range(len(draws)):
+        for user in draws[row]:
+            found[row, user] += 1
+    return found
+
+
+@kernel
 def largest(group: Ints, value: Floats, n: int) -> NDArray[np.bool_]:
     """Which values are among the n largest of their group, ties to the first; groups stand side by side."""
     kept = np.ones(len(group), np.bool_)
@@ -87,6 +97,31 @@ def followed(item: Ints, followers: Ints, where: Ints, begin: Ints, weight: Floa
             size += 1
         indptr[before + 1] = size
     return indptr, indices[:size], data[:size]
+
+
+@kernel
+def strongest(
+    users: Ints, items: Ints, indptr: _Indices, indices: _Indices, data: Floats, begin: _Indices, columns: _Indices, values: Floats
+) -> Ints:
+    """For each (user, item) the entry of the user's row with the largest value × strength towards the item, −1 where none is above 0.
+
+    Strengths are a sparse matrix whose rows are in order. Ties go to the entry that comes first.
+    """
+    found = np.full(len(users), -1, np.int64)
+    for at in range(len(users)):
+        most = 0.0
+        for entry in range(indptr[users[at]], indptr[users[at] + 1]):
+            low, high = begin[indices[entry]], begin[indices[entry] + 1]
+            end = high
+            while low < high:
+                middle = (low + high) // 2
+                if columns[middle] < items[at]:
+                    low = middle + 1
+                else:
+                    high = middle
+            if low < end and columns[low] == items[at] and data[entry] * values[low] > most:
+                most, found[at] = data[entry] * values[low], indices[entry]
+    return found
 
 
 @kernel

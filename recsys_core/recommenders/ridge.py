@@ -19,10 +19,12 @@ def blocks(lengths: Ints, width: int) -> Iterator[Ints]:
     [[2], [0, 3, 1]]
     """
     order, first = np.argsort(-lengths, kind="stable"), 0
+    shorter = -lengths[order]
     while first < len(order):
-        size = max(1, _CELLS // (max(int(lengths[order[first]]), width) * width))
-        yield order[first : first + size]
-        first += size
+        longest = int(lengths[order[first]])
+        end = min(first + max(1, _CELLS // (max(longest, width) * width)), int(np.searchsorted(shorter, -(longest // 2), side="right")))
+        yield order[first:end]
+        first = end
 
 
 def normal_matrices(weights: sparse.csr_matrix, rows: Ints, factors: Floats) -> Floats:
@@ -47,12 +49,26 @@ def ridge(weights: sparse.csr_matrix, targets: sparse.csr_matrix, factors: Float
     >>> ridge(one, three, np.array([[2.0, 0.0], [5.0, 5.0]]), np.zeros((2, 2)), np.ones((1, 2))).tolist()
     [[1.2, 0.0]]
     """
-    width = factors.shape[1]
+    width, lengths = factors.shape[1], np.diff(weights.indptr)
     right = np.asarray(targets @ factors)
-    found = np.zeros(right.shape)
-    for rows in blocks(np.diff(weights.indptr), width):
+    found, diagonal = np.zeros(right.shape), penalty is not None and not common.any()
+    for rows in blocks(lengths, width):
+        if penalty is not None and diagonal and lengths[rows[0]] < width:
+            found[rows] = _of_few(weights, targets, rows, factors, penalty[rows])
+            continue
         left = normal_matrices(weights, rows, factors) + common
         if penalty is not None:
             left[:, np.arange(width), np.arange(width)] += penalty[rows]
         found[rows] = np.linalg.solve(left, right[rows, :, None])[:, :, 0]
     return found
+
+
+def _of_few(weights: sparse.csr_matrix, targets: sparse.csr_matrix, rows: Ints, factors: Floats, penalty: Floats) -> Floats:
+    """The same for rows of fewer entries than factors and a common part of 0: with P = diag(penalty) and W = diag(weight), x is
+    P⁻¹ Yᵀ (I + W Y P⁻¹ Yᵀ)⁻¹ target, a system of as many equations as there are entries.
+    """
+    (places, weight), (_, target) = padded(weights, rows), padded(targets, rows)
+    gathered = factors[places]
+    scaled = (gathered / penalty[:, None, :]).transpose(0, 2, 1)
+    left = weight[:, :, None] * (gathered @ scaled) + np.eye(weight.shape[1])
+    return np.asarray((scaled @ np.linalg.solve(left, target[:, :, None]))[:, :, 0])

@@ -102,7 +102,7 @@ def night(users: int, seed: int) -> tuple[NightTables, dict[str, pa.Table]]:
     parts = [chunk(everyone[first : first + CHUNK], rng) for first in range(0, users, CHUNK)]
     tables = {name: empty(TABLES[name]) for name in NIGHT_TABLES}
     tables["user_interest"], tables["user_interest_change"] = (pa.concat_tables(part) for part in zip(*parts, strict=True))
-    sources = {name: Source("bench", "bench", checksum(rows, TABLES[name].key)) for name, rows in tables.items()}
+    sources = {name: Source("bench", "bench", checksum(rows)) for name, rows in tables.items()}
     ids = np.r_[np.arange(1, PARENTS + 1), np.arange(101, 101 + LEAVES)]
     above = pa.array([None] * PARENTS + [1 + i % PARENTS for i in range(LEAVES)], pa.int64())
     named = {"label_en": pa.array([f"t{i}" for i in ids]), "label_zh": pa.array([f"题{i}" for i in ids])}

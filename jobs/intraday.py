@@ -16,7 +16,6 @@ from jobs.runner import AbsentNightError, Runner
 from recsys_core.attempts import Attempt, claim
 from recsys_core.intraday.running_day import WHAT, RunningDay, folder_of
 from recsys_core.lake import LakeError, checksum
-from recsys_core.tables import TABLES
 from recsys_core.warehouse import INTRADAY, Source, connect
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ class SoFar:
                 return
             rows, as_of_ts = found.rows()
             models = {"topics": found.model.model_version}
-            source = Source(f"intraday-{ds:%Y%m%d}-{found.input_hash[:10]}", found.input_hash, checksum(rows, TABLES[INTRADAY].key), models)
+            source = Source(f"intraday-{ds:%Y%m%d}-{found.input_hash[:10]}", found.input_hash, checksum(rows), models)
             generation = warehouse.publish_intraday(ds, rows, source, as_of_ts, self.attempt.check)
         if generation is None:
             self.superseded = True

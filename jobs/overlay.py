@@ -69,7 +69,7 @@ class Overlay:
             [
                 *(ds.isoformat(), [file for file, _ in self.files], self.rules, self._manifest("user_interest").checksum),
                 *(self._manifest("item_topic", model_version=model.model_version).checksum, model.model_version, catalogues),
-                *(checksum(self.declared, TABLES["declared_interest"].key), sorted(self.hidden)),
+                *(checksum(self.declared), sorted(self.hidden)),
                 *(settings.intraday_kappa, settings.sentiment_model, self.runner.event_types(ds).params),
             ]
         )
@@ -126,6 +126,7 @@ class Overlay:
         """Rows of event_clean of the day, without those of bots, a bucket of users at a time."""
         from recsys_core.aggregate import persons
         from recsys_core.bots import BotRule
+        from recsys_core.coded import plain
         from recsys_core.deliveries import known_repeats
         from recsys_core.events_of_night import cleaned
 
@@ -135,7 +136,7 @@ class Overlay:
         rows = self.day.rows(self.runner.spark, job, self.rules)
         known = known_repeats(rows, None)
         for bucket in range(rows.buckets):
-            yield persons(cleaned(rows.rows(bucket), job, rule, self.settings.key_id, known).events)
+            yield plain(persons(cleaned(rows.rows(bucket), job, rule, self.settings.key_id, known).events))
 
     def _verdicts(self, events: pa.Table) -> pa.Table:
         """Rows of text_sentiment of those events whose sentiment enters the counts of items."""

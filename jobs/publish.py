@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from jobs import JOBS
 from jobs.as_of import cleaned_as_known, end_of, known_otherwise
 from jobs.night import Night
+from recsys_core.job_runs import noted, taken
 from recsys_core.lake import checksum, digest, empty
 from recsys_core.tables import TABLES
 
@@ -42,7 +43,7 @@ def publish_together(nights: Sequence[Night], *, force: bool = False) -> None:
     refused: list[str] = []
     with connect(nights[0].settings.warehouse, nights[0].runner.say) as warehouse:
         for batch in _batches([n for n in nights if force or not _up_to_date(n, warehouse)]):
-            fit, models = {}, model_tables(batch[0].lake, batch[0].settings.sensitive_topics)
+            fit, models = {}, model_tables(batch[0].lake, batch[0].settings.sensitive_topics, batch[0].settings.release)
             for night in batch:
                 try:
                     fit[night.ds] = night, staged(night)
@@ -75,8 +76,12 @@ def _publish(warehouse: Warehouse, nights: dict[dt.date, tuple[Night, NightTable
         return
     from recsys_core.intraday.running_day import folder_of
 
-    made = warehouse.publish_nights([tables for _, tables in nights.values()], models, fence)
+    lake = next(iter(nights.values()))[0].lake
+    runs, notes = noted(lake)
+    made = warehouse.publish_nights([tables for _, tables in nights.values()], models, fence, runs)
+    taken(lake, notes)
     for ds, (night, staged_night) in nights.items():
+        night.published |= {t: rows.num_rows for t, rows in staged_night.tables.items()}
         night.lake.remove(folder_of(ds))  # what the day so far was made of
         counts = ", ".join(f"{t} {rows.num_rows:,}" for t, rows in staged_night.tables.items() if rows.num_rows)
         night.runner.say(f"{ds} published as generation {max(made[ds].values())}: {counts or 'an empty night'}")
@@ -125,7 +130,7 @@ def sources(night: Night) -> dict[str, Source]:
     for name, made in _manifests(night).items():
         if made is None:
             none = empty(TABLES[name])
-            found[name] = Source(night.stamp.run_id, digest([name, "empty"]), checksum(none, TABLES[name].key))
+            found[name] = Source(night.stamp.run_id, digest([name, "empty"]), checksum(none))
         else:
             found[name] = Source(made.run_id, made.input_hash, made.checksum, made.models)
     return found

@@ -68,16 +68,21 @@ class Warehouse(ABC):
 
     @abstractmethod
     def publish_nights(
-        self, nights: Sequence[NightTables], models: Mapping[str, pa.Table], fence: Callable[[], None] | None = None
+        self,
+        nights: Sequence[NightTables],
+        models: Mapping[str, pa.Table],
+        fence: Callable[[], None] | None = None,
+        runs: pa.Table | None = None,
     ) -> dict[dt.date, dict[str, int]]:
         """Make nights (at most MAX_NIGHTS) live, all or none, and replace the model tables given; returns night → table → generation.
 
-        Raises PublishError and leaves everything as it was when rows do not fit, a check finds something or a hash differs.
+        `runs` are rows of job_run, of whatever night; those that are there already stay. Raises PublishError and leaves everything as it
+        was when rows do not fit, a check finds something or a hash differs.
         """
 
     @abstractmethod
-    def publish_models(self, tables: Mapping[str, pa.Table], fence: Callable[[], None] | None = None) -> None:
-        """Replace model tables (of MODEL_TABLES) whole."""
+    def publish_models(self, tables: Mapping[str, pa.Table], fence: Callable[[], None] | None = None, runs: pa.Table | None = None) -> None:
+        """Replace model tables (of MODEL_TABLES) whole, and add `runs` as publish_nights does."""
 
     @abstractmethod
     def publish_intraday(
@@ -105,6 +110,10 @@ class Warehouse(ABC):
         """
 
     @abstractmethod
+    def retire(self, before: dt.date) -> None:
+        """Remove all rows of the nights before one, and their bytes; the ledger keeps their generations, of which none is live."""
+
+    @abstractmethod
     def fetch(self, sql: str, params: Mapping[str, Any]) -> pa.Table:
         """Rows of a read-only query with the engine's own Arrow types; WarehouseError when it fails."""
 
@@ -129,7 +138,8 @@ class Warehouse(ABC):
 
     def query(self, sql: str, params: Mapping[str, Any] | None = None) -> pa.Table:
         """Rows of a read-only query with `:name` parameters, in the same types whatever the engine (see `answer`)."""
-        return answer(self.fetch(sql, params or {}))
+        # PostgreSQL's driver wraps a query without parameters into another one, which a semicolon would end.
+        return answer(self.fetch(sql.rstrip().removesuffix(";"), params or {}))
 
     def read(self, table: str, ds: dt.date | None = None) -> pa.Table:
         """Rows of a table (of a night) in the declared schema, in no particular order."""
@@ -143,6 +153,14 @@ class Warehouse(ABC):
         """The newest published night; None before the first one."""
         found: dt.date | None = self.query(NEWEST).column(0)[0].as_py() if self.exists() else None
         return found
+
+    def nights_before(self, ds: dt.date) -> list[dt.date]:
+        """Published nights before one, sorted."""
+        if not self.exists():
+            return []
+        found = self.query("SELECT DISTINCT ds FROM publication WHERE is_live AND ds < :ds ORDER BY ds", {"ds": ds})
+        nights: list[dt.date] = found["ds"].to_pylist()
+        return nights
 
     def live(self, ds: dt.date) -> dict[str, dict[str, Any]]:
         """What readers see of a night: table → run_id, input_hash, generation, row_count, content_hash; empty when not published."""
@@ -163,8 +181,6 @@ class Warehouse(ABC):
 
 class _Reader:
     """A Session that only reads."""
-
-    engine = ""
 
     def __init__(self, warehouse: Warehouse) -> None:
         self.fetch = warehouse.fetch

@@ -29,6 +29,7 @@ from recsys_core.warehouse.duckdb_build import carry_over, examine, load, replac
 from recsys_core.warehouse.duckdb_session import BESIDE, DuckDBSession, building, reading, said, synced
 from recsys_core.warehouse.publication import (
     INTRADAY,
+    RETIRED,
     conformed_intraday,
     conformed_models,
     generations_of,
@@ -37,6 +38,7 @@ from recsys_core.warehouse.publication import (
     record_erasure,
     record_intraday,
     record_requests,
+    record_runs,
     verify_table,
 )
 from recsys_core.warehouse.session import make_schema, schema_mark
@@ -68,7 +70,11 @@ class DuckDBWarehouse(Warehouse):
             pass
 
     def publish_nights(
-        self, nights: Sequence[NightTables], models: Mapping[str, pa.Table], fence: Callable[[], None] | None = None
+        self,
+        nights: Sequence[NightTables],
+        models: Mapping[str, pa.Table],
+        fence: Callable[[], None] | None = None,
+        runs: pa.Table | None = None,
     ) -> dict[dt.date, dict[str, int]]:
         rows, model_rows = prepared(nights, models)
         generations: dict[dt.date, dict[str, int]] = {}
@@ -78,12 +84,14 @@ class DuckDBWarehouse(Warehouse):
                 load(session, night.ds, tables)
                 generations |= generations_of(record(session, night, tables))
                 session.run("CHECKPOINT", {})
+            record_runs(session, runs)
         return generations
 
-    def publish_models(self, tables: Mapping[str, pa.Table], fence: Callable[[], None] | None = None) -> None:
+    def publish_models(self, tables: Mapping[str, pa.Table], fence: Callable[[], None] | None = None, runs: pa.Table | None = None) -> None:
         rows = conformed_models(tables)
         with self._replacing(fence=fence) as session:
             replace_models(session, rows)
+            record_runs(session, runs)
 
     def publish_intraday(
         self, ds: dt.date, rows: pa.Table, source: Source, as_of_ts: dt.datetime, fence: Callable[[], None] | None = None
@@ -139,6 +147,10 @@ class DuckDBWarehouse(Warehouse):
         self.close()
         return session.removed
 
+    def retire(self, before: dt.date) -> None:
+        with self._replacing(before=before) as session:
+            session.run(RETIRED, {"before": before})
+
     def fetch(self, sql: str, params: Mapping[str, Any]) -> pa.Table:
         with said(self.path):
             return self.reader().fetch(sql, params)
@@ -170,11 +182,12 @@ class DuckDBWarehouse(Warehouse):
         fence: Callable[[], None] | None = None,
         forgotten: pa.Table | None = None,
         may_drop: bool = False,
+        before: dt.date | None = None,
     ) -> Iterator[DuckDBSession]:
         """A session on a new file, which becomes the warehouse when the block ends well and `nights` read back as announced and as checked.
 
         Statements commit one by one, which costs nothing in safety: nobody sees the new file. With `forgotten` (user_key) it has no row of
-        these users, and the session's `removed` counts those that it left out.
+        these users, and the session's `removed` counts those that it left out; with `before` none of the nights before that one.
         """
         with said(self.path), self._locked():
             if fence:
@@ -183,14 +196,14 @@ class DuckDBWarehouse(Warehouse):
             build = self.path.with_name(f"{self.path.name}.build-{uuid.uuid4().hex}")
             lines: list[str] = []
             try:
-                same = forgotten is None and self._is_current()
+                same = forgotten is None and before is None and self._is_current()
                 if same:
                     shutil.copyfile(self.path, build)
                 with building(build) as session:
                     if not same:
                         make_schema(session, "duckdb")
                         if self.path.exists():
-                            lines = carry_over(self.path, session, forgotten, may_drop)
+                            lines = carry_over(self.path, session, forgotten, may_drop, before)
                     yield session
                     session.run("CHECKPOINT", {})
                 examine(build, nights)

@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from recsys_core.tables import TABLES
 from recsys_core.warehouse import NightTables
+from recsys_core.warehouse.checks import run_checks
 from recsys_core.warehouse.duckdb_session import CONFIG, DuckDBSession, quoted, reading
 from recsys_core.warehouse.migrate import Shape, changes, copied, shapes, undeclared
-from recsys_core.warehouse.publication import USER_TABLES, run_checks, verify
+from recsys_core.warehouse.publication import NIGHT_TABLES, USER_TABLES, verify
 from recsys_core.warehouse.session import Rows
 
 LOAD_MEMORY = "512MB"
@@ -22,8 +23,11 @@ LOAD_MEMORY = "512MB"
 AT_A_TIME = 2
 
 
-def carry_over(path: Path, session: DuckDBSession, forgotten: pa.Table | None, may_drop: bool) -> list[str]:
-    """Rows of the file at `path` into the new tables, but for those of forgotten users; returns a line for each change of the schema."""
+def carry_over(path: Path, session: DuckDBSession, forgotten: pa.Table | None, may_drop: bool, before: dt.date | None = None) -> list[str]:
+    """Rows of the file at `path` into the new tables, but for those of forgotten users and of nights `before` one.
+
+    Returns a line for each change of the schema.
+    """
     with reading(path) as old:
         found = shapes(old, "duckdb")
         lines = [f"warehouse: {change}" for change in changes(old, found, may_drop)]
@@ -37,7 +41,8 @@ def carry_over(path: Path, session: DuckDBSession, forgotten: pa.Table | None, m
         if leave_out:
             counts = session.fetch(f"SELECT ds, count(*) AS n FROM before.{name} WHERE {theirs} GROUP BY ds", {}).to_pylist()
             session.removed |= {(name, row["ds"]): row["n"] for row in counts}
-        _copy(connection, name, shape, f" WHERE NOT {theirs}" if leave_out else "")
+        young = f"ds >= DATE '{before.isoformat()}'" if before is not None and name in NIGHT_TABLES else "true"
+        _copy(connection, name, shape, f" WHERE {young}{f' AND NOT {theirs}' if leave_out else ''}")
     if forgotten is not None:
         connection.unregister("_forgotten")
     connection.execute("DETACH before")

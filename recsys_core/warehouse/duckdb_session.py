@@ -6,7 +6,7 @@ import datetime as dt
 import errno
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,6 @@ BESIDE = (INTRADAY, "publication")
 class DuckDBSession:
     """A Session on one DuckDB connection."""
 
-    engine = "duckdb"
-
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
         self.removed: dict[tuple[str, dt.date], int] = {}
@@ -53,8 +51,7 @@ class DuckDBSession:
         names = ", ".join(rows.schema.names)
         if isinstance(rows, Stream) and rows.paths:
             # DuckDB reads them itself, on all cores; what has become of them is seen when they are read back.
-            found = f"read_parquet([{', '.join(quoted(path) for path in rows.paths)}], hive_partitioning = false)"
-            self.connection.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {found}")
+            self.connection.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {parquet(rows.paths)}")
             return
         self.connection.register("_staged", reader(rows))
         self.connection.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM _staged")
@@ -98,6 +95,11 @@ def _attached(path: Path, how: str, config: Mapping[str, str]) -> Iterator[DuckD
         connection.execute(f"ATTACH {quoted(path)} AS {DATABASE} ({how})")
         connection.execute(f"USE {DATABASE}")
         yield DuckDBSession(connection)
+
+
+def parquet(paths: Sequence[str]) -> str:
+    """The rows of Parquet files as a table of SQL."""
+    return f"read_parquet([{', '.join(quoted(path) for path in paths)}], hive_partitioning = false)"
 
 
 def quoted(path: Path | str) -> str:

@@ -1,4 +1,4 @@
-"""PostgreSQL as warehouse: Arrow by ADBC (binary COPY) into temporary tables, checks on those, then one short locked swap.
+"""PostgreSQL as warehouse: Arrow by ADBC (binary COPY) into temporary tables, which are read back, then one short locked swap.
 
 The swap deletes and inserts the night's rows in one transaction under an advisory lock. Attaching a partition would be quicker by
 milliseconds and wrong for readers: a reader whose snapshot is older than the attachment would find the new partition and none of its rows,
@@ -10,7 +10,9 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
@@ -21,11 +23,14 @@ from adbc_driver_manager import Error
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from recsys_core.warehouse import NightTables, Source, Warehouse, WarehouseError
+from recsys_core.warehouse.checks import check
 from recsys_core.warehouse.postgres_session import LOCK, PostgresSession
 from recsys_core.warehouse.publication import (
     INTRADAY,
+    MODEL_TABLES,
     NEWEST,
     NIGHT_TABLES,
+    RETIRED,
     USER_TABLES,
     conformed_intraday,
     conformed_models,
@@ -36,7 +41,7 @@ from recsys_core.warehouse.publication import (
     record_erasure,
     record_intraday,
     record_requests,
-    run_checks,
+    record_runs,
     verify,
     verify_table,
 )
@@ -99,10 +104,15 @@ class PostgresWarehouse(Warehouse):
             self.say(line)
 
     def publish_nights(
-        self, nights: Sequence[NightTables], models: Mapping[str, pa.Table], fence: Callable[[], None] | None = None
+        self,
+        nights: Sequence[NightTables],
+        models: Mapping[str, pa.Table],
+        fence: Callable[[], None] | None = None,
+        runs: pa.Table | None = None,
     ) -> dict[dt.date, dict[str, int]]:
         rows, model_rows = prepared(nights, models)
         self.ensure_schema()
+        known = {t: model_rows[t] if t in model_rows else self._patiently(partial(self.read, t)) for t in MODEL_TABLES}
 
         def work(session: PostgresSession) -> tuple[dict[dt.date, dict[str, int]], pa.Table]:
             for name, table in model_rows.items():
@@ -111,20 +121,23 @@ class PostgresWarehouse(Warehouse):
                 session.stage(name, *(r[name] for r in rows))
                 if len(nights) > 1:
                     session.run(f"CREATE INDEX ON pg_temp.{name} (ds)", {})
-            for night in nights:
+            for night, done in zip(nights, checked, strict=True):
                 verify(session, night)
-                run_checks(session, night.ds)
+                done.result()
             self._take_turn(session, fence)
             for name in NIGHT_TABLES:
                 session.swap(name, [n.ds for n in nights])
             for name in model_rows:
                 session.swap(name)
             ledger = pa.concat_tables([record(session, night, tables) for night, tables in zip(nights, rows, strict=True)])
+            record_runs(session, runs)
             return generations_of(ledger), ledger
 
-        return self._transact(work)
+        with ThreadPoolExecutor(1) as pool:
+            checked = [pool.submit(check, night.ds, tables, known) for night, tables in zip(nights, rows, strict=True)]
+            return self._transact(work)
 
-    def publish_models(self, tables: Mapping[str, pa.Table], fence: Callable[[], None] | None = None) -> None:
+    def publish_models(self, tables: Mapping[str, pa.Table], fence: Callable[[], None] | None = None, runs: pa.Table | None = None) -> None:
         rows = conformed_models(tables)
         self.ensure_schema()
 
@@ -134,6 +147,7 @@ class PostgresWarehouse(Warehouse):
             self._take_turn(session, fence)
             for name in rows:
                 session.swap(name)
+            record_runs(session, runs)
             return None, None
 
         self._transact(work)
@@ -182,12 +196,29 @@ class PostgresWarehouse(Warehouse):
 
         removed = self._transact(work)
         if user_keys:
-            from recsys_core.warehouse.postgres_scrub import scrub
-
-            self.close()
-            with self._said(), self._connected(autocommit=True) as session:
-                scrub(session, USER_TABLES, self.say)
+            self._scrub(USER_TABLES)
         return removed
+
+    def retire(self, before: dt.date) -> None:
+        self.ensure_schema()
+
+        def work(session: PostgresSession) -> tuple[None, None]:
+            self._take_turn(session, None)
+            for name in NIGHT_TABLES:
+                session.run(f"DELETE FROM {name} WHERE ds < :before", {"before": before})
+            session.run(RETIRED, {"before": before})
+            return None, None
+
+        self._transact(work)
+        self._scrub(NIGHT_TABLES)
+
+    def _scrub(self, tables: Sequence[str]) -> None:
+        """Take the bytes of deleted rows out of the server's files."""
+        from recsys_core.warehouse.postgres_scrub import scrub
+
+        self.close()
+        with self._said(), self._connected(autocommit=True) as session:
+            scrub(session, tables, self.say)
 
     def fetch(self, sql: str, params: Mapping[str, Any]) -> pa.Table:
         with self._said():
@@ -282,8 +313,6 @@ class PostgresWarehouse(Warehouse):
             for secret in self._secrets:
                 text = text.replace(secret, "***")
             # Without a SQLSTATE it was not the server that answered.
-            gone = (
-                not error.sqlstate and isinstance(error, driver.OperationalError | psycopg.OperationalError) and not _REFUSED.search(text)
-            )
-            passing = gone or _TRANSIENT.fullmatch(error.sqlstate or "")
+            lost = isinstance(error, driver.OperationalError | psycopg.OperationalError) and not _REFUSED.search(text)
+            passing = _TRANSIENT.fullmatch(error.sqlstate) if error.sqlstate else lost
             raise (TransientError if passing else WarehouseError)(f"PostgreSQL: {text}") from None

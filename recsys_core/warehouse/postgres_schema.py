@@ -43,8 +43,6 @@ _TYPES: dict[str, Any] = {
 class _Session:
     """A Session (without COPY) on one psycopg connection, which is the one that Alembic works on."""
 
-    engine = "postgres"
-
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.connection = connection
 

@@ -23,8 +23,6 @@ STREAMED_BYTES = 2 << 20
 class PostgresSession:
     """A Session on one PostgreSQL connection."""
 
-    engine = "postgres"
-
     def __init__(self, connection: Any) -> None:
         self.connection = connection
 

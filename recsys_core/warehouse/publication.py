@@ -1,4 +1,4 @@
-"""What both engines share of publishing: the night's rows, the checks on them, and the ledger."""
+"""What both engines share of publishing: the night's rows, their comparison with what was announced, and the ledger."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ import pyarrow.compute as pc
 from recsys_core.lake import SchemaError, Stream, canonical_json, checksum, conform, empty
 from recsys_core.lake.contents import repeats
 from recsys_core.tables import TABLES
-from recsys_core.warehouse.session import SQL, PublishError, Rows, Session, answer, stored, stored_checksum
+from recsys_core.warehouse.session import PublishError, Rows, Session, stored, stored_checksum
 
-NIGHT_TABLES: tuple[str, ...] = tuple(t.name for t in TABLES.values() if t.warehouse and t.by_night and t.name != "publication")
+NIGHT_TABLES: tuple[str, ...] = tuple(t.name for t in TABLES.values() if t.warehouse and t.by_night and not t.ledger)
 USER_TABLES: tuple[str, ...] = tuple(t.name for t in TABLES.values() if t.warehouse and "user_key" in t.names)
 MODEL_TABLES: tuple[str, ...] = ("model_version", "topic", "topic_version", "topic_lineage")
 # The table of the day so far, and the newest night that supersedes it.
 INTRADAY = "user_interest_intraday"
 NEWEST = "SELECT max(ds) AS ds FROM publication WHERE table_name = 'user_interest' AND is_live"
+# What the ledger says of nights that were removed for their age.
+RETIRED = "UPDATE publication SET is_live = false WHERE is_live AND ds < :before"
 # So many nights may share one replacement of a DuckDB file, or one transaction.
 MAX_NIGHTS = 30
 
@@ -77,22 +79,6 @@ class NightTables:
         if unique and (twice := repeats(rows, unique)):
             faults.append(f"{twice} rows of table {name} repeat ({', '.join(unique)})")
         return rows
-
-
-def run_checks(session: Session, ds: dt.date) -> None:
-    """Run every query of sql/checks for a night; PublishError names the first that finds rows.
-
-    A check may look at the night's own rows and at the model tables. Where an engine has much quicker words for one, they lie in the
-    folder of its name.
-    """
-    for path in sorted((SQL / "checks").glob("*.sql")):
-        own = path.parent / session.engine / path.name
-        rows = answer(session.fetch((own if own.exists() else path).read_text(encoding="utf-8"), {"ds": ds}))
-        if rows.num_rows:
-            raise PublishError(
-                f"night {ds} was not published: check {path.stem} finds {rows.num_rows} rows, such as {rows.slice(0, 3).to_pylist()}; "
-                "the last published state stays live"
-            )
 
 
 def verify(session: Session, night: NightTables) -> None:
@@ -175,6 +161,19 @@ def record_erasure(session: Session, removed: Iterable[tuple[str, dt.date]], inp
             {"ds": ds, "name": name, "hash": input_hash},
         )
     return pa.concat_tables(written)
+
+
+def record_runs(session: Session, runs: pa.Table | None) -> None:
+    """Write rows of job_run that are not there yet."""
+    if runs is None or not runs.num_rows:
+        return
+    there = session.fetch(
+        "SELECT run_id, attempt FROM job_run WHERE ds BETWEEN :first AND :last",
+        {"first": pc.min(runs["ds"]).as_py(), "last": pc.max(runs["ds"]).as_py()},
+    )
+    known = {(r["run_id"], r["attempt"]) for r in there.to_pylist()}
+    new = [run not in known for run in zip(runs["run_id"].to_pylist(), runs["attempt"].to_pylist(), strict=True)]
+    session.append("job_run", conform(runs.filter(pa.array(new, pa.bool_())), TABLES["job_run"]))
 
 
 def record_requests(session: Session, requests: Sequence[Mapping[str, Any]]) -> None:

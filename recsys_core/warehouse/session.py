@@ -54,14 +54,20 @@ class Rows(Protocol):
 
 
 def reader(rows: Rows) -> pa.RecordBatchReader:
-    """The rows for whoever takes Arrow as it comes."""
-    return pa.RecordBatchReader.from_batches(rows.schema, rows.to_batches())
+    """The rows for whoever takes Arrow as it comes; the next part is read while one is taken."""
+    return pa.RecordBatchReader.from_batches(rows.schema, _ahead(iter(rows.to_batches())))
+
+
+def _ahead(parts: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, parts, None)
+        while (part := coming.result()) is not None:
+            coming = pool.submit(next, parts, None)
+            yield part
 
 
 class Session(Protocol):
-    """One open connection of a publisher to an `engine`: duckdb or postgres."""
-
-    engine: str
+    """One open connection of a publisher."""
 
     def fetch(self, sql: str, params: Mapping[str, Any]) -> pa.Table:
         """Rows of a query."""

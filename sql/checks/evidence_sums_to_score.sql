@@ -3,13 +3,9 @@ SELECT user_key, topic_id, horizon, score, total
 FROM (
     SELECT
         user_key, topic_id, horizon, score,
-        COALESCE(CAST((evidence ->> 'declared') AS DOUBLE PRECISION), 0)
-        + COALESCE(CAST((((evidence -> 'items') -> 0) ->> 'weight') AS DOUBLE PRECISION), 0)
-        + COALESCE(CAST((((evidence -> 'items') -> 1) ->> 'weight') AS DOUBLE PRECISION), 0)
-        + COALESCE(CAST((((evidence -> 'items') -> 2) ->> 'weight') AS DOUBLE PRECISION), 0)
-        + COALESCE(CAST((((evidence -> 'items') -> 3) ->> 'weight') AS DOUBLE PRECISION), 0)
-        + COALESCE(CAST((((evidence -> 'items') -> 4) ->> 'weight') AS DOUBLE PRECISION), 0)
-        + COALESCE(CAST((evidence ->> 'rest') AS DOUBLE PRECISION), 0) AS total
+        COALESCE(list_sum(CAST(json_extract_string(evidence, [
+            '$.declared', '$.items[0].weight', '$.items[1].weight', '$.items[2].weight', '$.items[3].weight', '$.items[4].weight', '$.rest'
+        ]) AS DOUBLE[])), 0) AS total
     FROM user_interest
     WHERE ds = :ds
 ) carried

@@ -23,7 +23,6 @@ import pyarrow as pa
 from docker.postgres import Server, served
 from recsys_core.lake import MANIFEST, checksum
 from recsys_core.simulate import simulate
-from recsys_core.tables import TABLES
 from recsys_core.warehouse import MODEL_TABLES, NIGHT_TABLES, NightTables, Publication, Source
 from recsys_core.warehouse.session import Session, stored
 from tests.shop import FACTS, ONE_DAY, Shop
@@ -122,7 +121,7 @@ class Contents:
         if share not in self._made:
             self._made[share] = {t: self._without(rows, share) for t, rows in self._tables.items()}
         tables = {t: self._named(rows, f"g{generation}") for t, rows in self._made[share].items()}
-        sources = {t: Source(f"g{generation}", f"in-g{generation}", checksum(r, TABLES[t].key)) for t, r in tables.items()}
+        sources = {t: Source(f"g{generation}", f"in-g{generation}", checksum(r)) for t, r in tables.items()}
         return NightTables(DS, tables, Publication(sources, dt.datetime.combine(DS + ONE_DAY, dt.time(), dt.UTC)))
 
     @staticmethod
@@ -151,9 +150,7 @@ def seen(session: Session) -> int:
     for entry in live:
         rows = stored(session, entry["table_name"], DS)
         assert rows.num_rows == entry["row_count"], f"{entry['table_name']}: {rows.num_rows} rows, the ledger says {entry['row_count']}"
-        assert checksum(rows, TABLES[entry["table_name"]].key) == entry["content_hash"], (
-            f"{entry['table_name']} holds other rows than announced"
-        )
+        assert checksum(rows) == entry["content_hash"], f"{entry['table_name']} holds other rows than announced"
         mixed = set(rows.column("run_id").to_pylist()) - names if "run_id" in rows.column_names else set()
         assert not mixed, f"{entry['table_name']} holds rows of {sorted(mixed)} beside {names}"
     for name in ("topic", "topic_version", "model_version"):

@@ -20,11 +20,15 @@ def labels(n: int) -> list[str]:
     return [f"{WORDS[i % 3]} {i}" for i in range(n)]
 
 
-def texts(svg: str) -> list[tuple[float, float, float, str]]:
-    """(left, right, y, text) of each text in points, its width estimated as the charts do; the SVG is well-formed."""
+def texts(svg: str, lang: str = "en") -> list[tuple[float, float, float, str]]:
+    """(left, right, y, text) of each text that a reader of the language sees, in points; the SVG is well-formed.
+
+    Widths are estimated as the charts do.
+    """
     root = ElementTree.fromstring(svg)
+    unseen = {id(e) for layer in root.iter() if layer.get("lang") not in (None, lang) for e in layer.iter()}
     found = []
-    for element in root.iter("{http://www.w3.org/2000/svg}text"):
+    for element in (e for e in root.iter("{http://www.w3.org/2000/svg}text") if id(e) not in unseen):
         style, text = element.get("style") or "", "".join(element.itertext())
         size = float(re.search(r"font(?:-size)?: ([\d.]+)px", style)[1])  # type: ignore[index]
         place = re.search(r"translate\(([-\d.]+) ([-\d.]+)\)", element.get("transform") or "")

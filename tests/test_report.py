@@ -75,6 +75,19 @@ def slot(rank: int, source: str, **more: Any) -> dict[str, Any]:
     return row | {"contributions": canonical_json({source: 0.5, "popularity": 0.25}), "model_version": "ranker-x"} | more
 
 
+def delivered(ds: dt.date, n: int, by_reason: dict[str, int], fields: dict[str, int]) -> dict[str, Any]:
+    row = {"ds": ds, "file": f"events/ds={ds}/{HOSTILE}.jsonl", "kind": "events", "n_objects": n, "n_repaired": 4, "n_quarantined": 8}
+    other = sum(v for k, v in fields.items() if k.startswith("night:"))
+    row |= {"n_good": n - 12, "n_excused": 0, "n_other_nights": other, "n_lines": n, "n_bytes": n, "expected": True}
+    return row | {"by_reason": canonical_json(by_reason), "fields": canonical_json(fields)}
+
+
+def ran(job: str, stage: str, cpu_s: float) -> dict[str, Any]:
+    ended = dt.datetime(2026, 3, 3, 1, tzinfo=dt.UTC)
+    row = {"ds": D, "run_id": f"{job}-x", "attempt": 1, "job": job, "stage": stage, "state": "done", "started_at": ended, "ended_at": ended}
+    return row | {"wall_s": 2 * cpu_s, "cpu_s": cpu_s, "peak_rss_bytes": 7 << 20, "written_bytes": 3 << 20, "row_count": 12}
+
+
 METRIC = {"ds": D, "metric": "recall", "k": 10, "slice_dim": "all", "slice_value": "", "list_name": "for_you", "variant": "default"}
 NIGHT: Rows = {
     "quality_result": [
@@ -88,6 +101,13 @@ NIGHT: Rows = {
             "severity": "block",
         }
     ],
+    "landing_file": [
+        delivered(D - 7 * DAY, 90, {}, {}),
+        delivered(D - DAY, 100, {"late": 2}, {f"night:{D - 4 * DAY}": 2}),
+        delivered(D, 110, {"bad_ts": 6, "dup_key": 2, "dedup": 4, "own_code": 1}, {f"night:{D - DAY}": 5, f"night:{D - 2 * DAY}": 5}),
+        *(delivered(D - n * DAY, 100, {}, {}) for n in (2, 3, 4)),
+    ],
+    "job_run": [ran("clean", "facts", 2.5), ran("aggregate", "facts", 1.5), ran("publish", "publish", 0.5)],
     "topic": [
         topic(1, HOSTILE, "茶", [HOSTILE, "tea"], born_ds=D, parent_topic_id=9),
         topic(2, "tents, stoves, $x^2$", "帐篷、炉子", ["tent", "帐篷"], born_ds=D - DAY, label_source="llm"),
@@ -134,6 +154,8 @@ NIGHT: Rows = {
             "run_id": "recommend-x",
             "trigger": "manual",
             "is_live": True,
+            "published_at": dt.datetime(2026, 3, 3, 1, 30, tzinfo=dt.UTC),
+            "event_cutoff_ts": dt.datetime(2026, 3, 3, tzinfo=dt.UTC),
         }
     ],
     "user_item_day": [{"ds": D, "user_key": user, "n_events": 3} for user in (U, "v", "w")],
@@ -152,7 +174,7 @@ NIGHT: Rows = {
 def warehouse(rows: Rows) -> Any:
     """A query over the declared tables in memory, which have these rows and nulls where nothing is said."""
     connection = duckdb.connect()
-    for name in NIGHT:
+    for name in (t.name for t in TABLES.values() if t.warehouse):
         schema = TABLES[name].arrow_schema()
         schema = pa.schema([f.with_nullable(True) for f in schema])
         made = pa.Table.from_pylist([{"level": 0, **row} if name == "topic" else row for row in rows.get(name, [])], schema=schema)
@@ -186,6 +208,7 @@ def test_the_pages_are_self_contained_and_escape_text(tmp_path: Path, lake: Lake
         assert "no map" not in html
         assert "$x^2$" in html
     assert all(said in night for said in ("0.3125", "喜欢茶", "recommend-x", "3 users · 9 events", MODEL))
+    assert U in night, "erasure looks for whole keys"
     assert "0.2345" not in night, "a metric of topics stands among those of lists"
     for said in ("62.5%", "within 7 days", "within 1 day", "rising", "held together", "3 full", "parts of the 90-day score"):
         assert said in night, said
@@ -202,7 +225,7 @@ def test_the_page_of_topics_shows_what_they_are_and_where_they_came_from(lake: L
     assert all(
         said in html for said in (MODEL, BEFORE, "帐篷、炉子", "(llm)", "outdoors and tea", "0.2345", "0.2500", "0.8750", "chosen: 3")
     )
-    assert all(f"<td>{relation}</td>" in html for relation in ("drift", "split", "death"))
+    assert all(f'<td><span lang="en">{relation}</span>' in html for relation in ("drift", "split", "death"))
     assert "1 drift, 1 split, 1 birth" in html
     assert "2 topics · trained on" in html
     without = topics_page(warehouse(NIGHT), None)

@@ -10,27 +10,46 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from recsys_core.report.charts import BLUE, FONT, GREEN, GREY, INK, ORANGE, RED, SKY, WIDTH, blank, cut, svg, text_width, write
+from recsys_core.report.canvas import (
+    BLUE,
+    FONT,
+    GREEN,
+    GREY,
+    HALF,
+    INK,
+    ORANGE,
+    RED,
+    SKY,
+    SOFT,
+    WIDTH,
+    beside,
+    blank,
+    cut,
+    svg,
+    text_width,
+    titles,
+    write,
+)
+from recsys_core.report.words import Text, Words
 
 # Bands next to each other differ in lightness, so that they are told apart in grey, too.
 _BANDS = (BLUE, SKY, GREEN, "#f0e442", RED, "#cc79a7", ORANGE, GREY)
 MOST_BANDS = len(_BANDS)
 MOST_NODES, MOST_EDGES = 18, 60
-_SOFT = "#57606a"
 
 
-def stream(days: Sequence[dt.date], series: Sequence[tuple[str, Sequence[float]]], meaning: str) -> Markup:
+def stream(days: Sequence[dt.date], series: Sequence[tuple[Text, Sequence[float]]], meaning: Text, width: float = WIDTH) -> Markup:
     """Values of each (label, value by day) as bands on top of each other, named at the right; '' without two days.
 
     Of more than MOST_BANDS series the last ones are one band.
     """
     if len(days) < 2 or not series:
         return Markup("")
-    shown = [(label, np.asarray(values, np.float64)) for label, values in series]
+    shown: list[tuple[Text, np.ndarray]] = [(label, np.asarray(values, np.float64)) for label, values in series]
     if len(shown) > MOST_BANDS:
-        rest = np.sum([values for _, values in shown[MOST_BANDS - 1 :]], axis=0)
-        shown = [*shown[: MOST_BANDS - 1], (f"{len(shown) - MOST_BANDS + 1} more", rest)]
-    texts = [cut(label, 190) for label, _ in shown]
+        rest, n = np.sum([values for _, values in shown[MOST_BANDS - 1 :]], axis=0), len(shown) - MOST_BANDS + 1
+        shown = [*shown[: MOST_BANDS - 1], (Words(f"{n} more", f"另 {n} 项"), rest)]
+    texts = [cut(label, min(190, width * 0.4)) for label, _ in shown]
     right, height = max(map(text_width, texts)) + 18, 200.0
     top = float(np.sum([values for _, values in shown], axis=0).max()) or 1.0
 
@@ -42,15 +61,15 @@ def stream(days: Sequence[dt.date], series: Sequence[tuple[str, Sequence[float]]
         axes.set_xticks([days[0], days[-1]], [f"{d:%m-%d}" for d in (days[0], days[-1])])
         axes.get_xticklabels()[0].set_ha("left")
         axes.get_xticklabels()[-1].set_ha("right")
-        axes.set_ylabel(meaning)
+        titles(axes, "", meaning)
         ends = np.cumsum([values[-1] for _, values in shown])
         places = _apart(ends - np.array([values[-1] for _, values in shown]) / 2, top * (FONT + 3) / (height - 40), top)
         for text, colour, at in zip(texts, _BANDS, places, strict=False):
-            beside = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
-            axes.annotate("■", (1, at), xytext=(5, 0), color=colour, **beside)
-            axes.annotate(text, (1, at), xytext=(15, 0), **beside)
+            ends_at: dict[str, Any] = {"xycoords": ("axes fraction", "data")}
+            beside(axes, "■", (1, at), (5, 0), color=colour, **ends_at)
+            beside(axes, text, (1, at), (15, 0), **ends_at)
 
-    return svg(draw, WIDTH, height, left=58, right=right + 8, top=12, bottom=28)
+    return svg(draw, width, height, left=44, right=right + 8, top=24, bottom=24)
 
 
 def _apart(wanted: np.ndarray, step: float, top: float) -> np.ndarray:
@@ -78,7 +97,7 @@ class Edge:
     directed: bool
 
 
-def network(labels: Sequence[str], sizes: Sequence[float], edges: Sequence[Edge], meaning: str) -> Markup:
+def network(labels: Sequence[Text], sizes: Sequence[float], edges: Sequence[Edge], meaning: Text) -> Markup:
     """Nodes on a circle in the order given, a disc's area being its size, and the strongest edges between them; '' for fewer than two.
 
     The order is the caller's, so that what belongs together can stand together. Nodes beyond MOST_NODES, and their edges, are left out.
@@ -113,12 +132,12 @@ def network(labels: Sequence[str], sizes: Sequence[float], edges: Sequence[Edge]
                 y += (FONT / 2) * np.sign(around[place, 1])
             room = {"left": WIDTH - x, "right": x, "center": WIDTH / 2}[side] - 6
             write(axes, x, y, cut(label, room), ha=side)
-        write(axes, WIDTH / 2, 8, meaning, ha="center", color=_SOFT)
+        write(axes, WIDTH / 2, 8, meaning, ha="center", color=SOFT)
 
     return svg(draw, WIDTH, height)
 
 
-def reliability(lines: Sequence[tuple[str, Sequence[tuple[float, float, float]]]], across: str, up: str) -> Markup:
+def reliability(lines: Sequence[tuple[Text, Sequence[tuple[float, float, float]]]], across: Text, up: Text) -> Markup:
     """How often what was forecast came about, for each (name, points of (probability, share that came about, cases)); '' without points.
 
     A point on the diagonal is a probability that can be taken at its word; its area is the number of cases (DeGroot and Fienberg 1983).
@@ -131,14 +150,16 @@ def reliability(lines: Sequence[tuple[str, Sequence[tuple[float, float, float]]]
     def draw(figure: Any) -> None:
         axes = figure.add_subplot()
         axes.plot([0, most], [0, most], color=GREY, linewidth=1, linestyle=":")
-        for (name, points), colour, mark, dashes in zip(lines, (BLUE, RED, GREEN), ("o", "s", "^"), ("-", "--", "-."), strict=False):
+        for (_, points), colour, mark, dashes in zip(lines, (BLUE, RED, GREEN), ("o", "s", "^"), ("-", "--", "-."), strict=False):
             x, y, n = (np.array(c, np.float64) for c in zip(*points, strict=True))
-            axes.plot(x, y, dashes, color=colour, linewidth=1, label=name)
+            axes.plot(x, y, dashes, color=colour, linewidth=1)
             axes.scatter(x, y, s=12 + 90 * n / max(float(n.max()), 1.0), marker=mark, color=colour, alpha=0.7, edgecolor=INK, linewidth=0.5)
         axes.set_xlim(0, most)
         axes.set_ylim(0, most)
-        axes.set_xlabel(across)
-        axes.set_ylabel(up)
-        axes.legend(frameon=False, loc="upper left", fontsize=FONT)
+        titles(axes, across, up)
+        for place, ((name, _), colour, mark) in enumerate(zip(lines, (BLUE, RED, GREEN), ("●", "■", "▲"), strict=False)):
+            corner = {"xycoords": "axes fraction"}
+            beside(axes, mark, (0, 1), (8, -8 - 13 * place), color=colour, **corner)
+            beside(axes, name, (0, 1), (22, -8 - 13 * place), **corner)
 
-    return svg(draw, 360, 300, left=52, right=16, top=10, bottom=40)
+    return svg(draw, HALF, 290, left=44, right=16, top=24, bottom=40)

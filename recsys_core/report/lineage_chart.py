@@ -9,7 +9,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from recsys_core.report.charts import BLUE, FONT, GREEN, GREY, ORANGE, RED, SKY, WIDTH, blank, cut, svg, text_width, write
+from recsys_core.report.canvas import BLUE, FONT, GREEN, GREY, ORANGE, RED, SKY, SOFT, WIDTH, blank, cut, svg, text_width, write
+from recsys_core.report.words import Text, Words, around
+from recsys_core.report.words import named as in_words
 
 COLOURS = {"same": GREY, "drift": SKY, "split": ORANGE, "merge": GREEN, "birth": BLUE, "death": RED}
 # What a reader wants to see most, first.
@@ -29,7 +31,7 @@ class Step:
 
 
 def lineage_flow(
-    names: Sequence[str], sizes: Sequence[Mapping[int, float]], steps: Sequence[Sequence[Step]], labels: Mapping[int, str]
+    names: Sequence[str], sizes: Sequence[Mapping[int, float]], steps: Sequence[Sequence[Step]], labels: Mapping[int, Text]
 ) -> Markup:
     """The flow of topics through the last versions; '' for fewer than two.
 
@@ -60,23 +62,24 @@ def lineage_flow(
         for at, (name, x, placed) in enumerate(zip(names, xs, nodes, strict=True)):
             write(axes, x + _NODE / 2, height - 10, name, ha="center", size=FONT + 1)
             for topic, (low, high) in placed.items():
-                axes.fill([x, x + _NODE, x + _NODE, x], [low, low, high, high], color="#57606a" if topic != _REST else GREY, linewidth=0)
+                axes.fill([x, x + _NODE, x + _NODE, x], [low, low, high, high], color=SOFT if topic != _REST else GREY, linewidth=0)
                 n = len(sizes[at]) - len([t for t in sizes[at] if t in shown])
-                text = labels.get(topic, str(topic)) if topic != _REST else f"{n} other topics"
+                text = labels.get(topic, str(topic)) if topic != _REST else Words(f"{n} other topics", f"其他 {n} 个主题")
                 if at == 0:
                     write(axes, x - 4, (low + high) / 2, cut(text, margin - 10), ha="right")
                 elif at == len(names) - 1:
                     write(axes, x + _NODE + 4, (low + high) / 2, cut(text, margin - 10))
         for at, count in enumerate(counts):
-            said = [f"{count[r]} {r}" for r in COLOURS if count[r]]
+            said = [around(f"{count[r]} ", in_words(r)) for r in COLOURS if count[r]]
             for line, first in enumerate(range(0, len(said), 3)):
-                text = ", ".join(said[first : first + 3])
+                three = [Words(*one) if isinstance(one, Words) else Words(one, one) for one in said[first : first + 3]]
+                text = Words(", ".join(one.en for one in three), "、".join(one.zh for one in three))
                 write(axes, (xs[at] + xs[at + 1] + _NODE) / 2, 38 - 11 * line, text, ha="center", size=8)
         x = 8.0
         for relation, colour in COLOURS.items():
             axes.fill([x, x + 12, x + 12, x], [4, 4, 12, 12], color=colour, linewidth=0)
-            write(axes, x + 16, 8, relation)
-            x += 16 + text_width(relation) + 22
+            write(axes, x + 16, 8, in_words(relation))
+            x += 16 + text_width(in_words(relation)) + 22
 
     return svg(draw, WIDTH, height)
 
@@ -122,7 +125,7 @@ def _bands(
     after: Mapping[int, tuple[float, float]],
     steps: Sequence[Step],
     shown: set[int],
-    named: Mapping[int, str],
+    named: Mapping[int, Text],
 ) -> None:
     """The bands between two versions; births begin and deaths end in the open, every band but 'same' bears its word where there is room."""
     links: dict[tuple[int, int], str] = {}
@@ -134,9 +137,10 @@ def _bands(
             if source in before and target in after:
                 links[source, target] = "same" if source == target == _REST else links.get((source, target), step.relation)
         elif target in after and target is not None and target != _REST:
-            _ends(axes, right, -1, *after[target], "birth", "birth")
+            _ends(axes, right, -1, *after[target], "birth", in_words("birth"))
         elif source in before and source is not None and source != _REST:
-            _ends(axes, left, 1, *before[source], "death", ": ".join(("death", *filter(None, [named.get(source)]))))
+            who = named.get(source)
+            _ends(axes, left, 1, *before[source], "death", Words("death", "消亡") if who is None else _dead(who))
     said: list[tuple[float, float]] = []
     out, into = defaultdict(list), defaultdict(list)
     for source, target in links:
@@ -153,10 +157,15 @@ def _bands(
             x = left * (1 - t) ** 3 + (left + right) / 2 * inner + right * t**3
             y = sum(a) / 2 * ((1 - t) ** 3 + inner * (1 - t)) + sum(b) / 2 * (t**3 + inner * t)
             if all(abs(x - u) > 30 or abs(y - v) > 8 for u, v in said):
-                write(axes, x, y, relation, ha="center", size=7.5)
+                write(axes, x, y, in_words(relation), ha="center", size=7.5)
                 said.append((x, y))
         if source in named:
             write(axes, left + 3, sum(a) / 2, cut(named[source], (right - left) * 0.6, 7), size=7)
+
+
+def _dead(who: Text) -> Text:
+    en, zh = who if isinstance(who, Words) else (who, who)
+    return Words(f"death: {en}", f"消亡：{zh}")
 
 
 def _part(box: tuple[float, float], order: Sequence[int], one: int) -> tuple[float, float]:
@@ -180,7 +189,7 @@ def _band(axes: Any, left: float, right: float, a: tuple[float, float], b: tuple
     axes.add_patch(PathPatch(Path(points, codes), facecolor=colour, alpha=0.55, linewidth=0))
 
 
-def _ends(axes: Any, x: float, way: int, low: float, high: float, relation: str, said: str) -> None:
+def _ends(axes: Any, x: float, way: int, low: float, high: float, relation: str, said: Text) -> None:
     """A wedge at a box's side that says birth or death."""
     axes.fill([x, x, x + way * 14], [low, high, (low + high) / 2], color=COLOURS[relation], linewidth=0)
     write(axes, x + way * 17, (low + high) / 2, cut(said, 96, 7.5), ha="left" if way > 0 else "right", size=7.5)

@@ -7,14 +7,33 @@ from typing import Any
 
 from markupsafe import Markup
 
-from recsys_core.report.charts import BLUE, GREEN, GREY, INK, ORANGE, RED, SKY, WIDTH, blank, cut, svg, text_width, write
+from recsys_core.report.canvas import (
+    BLUE,
+    DARK_RED,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    RED,
+    SKY,
+    WIDTH,
+    blank,
+    box,
+    caption,
+    cut,
+    svg,
+    text_width,
+    write,
+)
+from recsys_core.report.words import Text, Words
 
-_PARTS = (BLUE, ORANGE, SKY, GREEN, RED, "#f0e442", "#cc79a7", GREY)
-_SOFT = "#57606a"
+COLOURS = (BLUE, ORANGE, SKY, GREEN, RED, "#f0e442", "#cc79a7", GREY)
 _ROW = 16.0
 
 
-def stacked(labels: Sequence[str], parts: Sequence[tuple[str, Sequence[float]]], meaning: str) -> Markup:
+def stacked(
+    labels: Sequence[Text], parts: Sequence[tuple[Text, Sequence[float]]], meaning: Text, digits: int = 2, width: float = WIDTH
+) -> Markup:
     """One bar for each label, made of the parts (name, value ≥ 0 by label) side by side, with its sum; a key names the parts; '' for none.
 
     Of more than eight parts the last ones are one.
@@ -22,65 +41,85 @@ def stacked(labels: Sequence[str], parts: Sequence[tuple[str, Sequence[float]]],
     shown = [(name, list(values)) for name, values in parts if any(values)]
     if not labels or not shown:
         return Markup("")
-    if len(shown) > len(_PARTS):
-        rest = [sum(v) for v in zip(*(values for _, values in shown[len(_PARTS) - 1 :]), strict=True)]
-        shown = [*shown[: len(_PARTS) - 1], (f"{len(shown) - len(_PARTS) + 1} more", rest)]
-    texts = [cut(label, 260) for label in labels]
-    left, key = max(map(text_width, texts)) + 10, 18.0
-    height, width = key + _ROW * len(labels) + 20, WIDTH - max(map(text_width, texts)) - 70
+    if len(shown) > len(COLOURS):
+        rest = [sum(v) for v in zip(*(values for _, values in shown[len(COLOURS) - 1 :]), strict=True)]
+        n = len(shown) - len(COLOURS) + 1
+        shown = [*shown[: len(COLOURS) - 1], (Words(f"{n} more", f"另 {n} 项"), rest)]
+    texts = [cut(label, min(260, width * 0.45)) for label in labels]
+    names = [cut(name, 150) for name, _ in shown]
+    left = max(map(text_width, texts)) + 10
+    places, key = key_places(names, left if width == WIDTH else 0.0, width)
     sums = [sum(values[n] for _, values in shown) for n in range(len(labels))]
+    ends = [f"{total:,.{digits}f}" for total in sums]
+    height, long = key + _ROW * len(labels) + 20, width - left - max(map(text_width, ends)) - 8
     most = max(*sums, 1e-12)
 
     def draw(figure: Any) -> None:
-        axes = blank(figure, WIDTH, height)
-        x = left
-        for (name, _), colour in zip(shown, _PARTS, strict=False):
-            axes.add_patch(_box(x, height - 13, 9, 9, colour))
-            write(axes, x + 13, height - 8.5, name)
-            x += 13 + text_width(name) + 16
-        for place, text in enumerate(texts):
+        axes = blank(figure, width, height)
+        draw_key(axes, names, places, height)
+        for place, (text, end) in enumerate(zip(texts, ends, strict=True)):
             y, x = height - key - _ROW * (place + 0.5), left
             write(axes, left - 6, y, text, ha="right")
-            for (_, values), colour in zip(shown, _PARTS, strict=False):
-                wide = values[place] / most * width
-                axes.add_patch(_box(x, y - _ROW * 0.35, wide, _ROW * 0.7, colour))
+            for (_, values), colour in zip(shown, COLOURS, strict=False):
+                wide = values[place] / most * long
+                box(axes, x, y - _ROW * 0.35, wide, _ROW * 0.7, colour, edgecolor="white", linewidth=0.5)
                 x += wide
-            write(axes, x + 4, y, f"{sums[place]:.2f}")
-        write(axes, left, 9, meaning, color=_SOFT)
+            write(axes, x + 4, y, end)
+        caption(axes, left, width, meaning)
 
-    return svg(draw, WIDTH, height)
+    return svg(draw, width, height)
 
 
-def intervals(rows: Sequence[tuple[str, float, float, float]], meaning: str) -> Markup:
+def key_places(names: Sequence[Text], left: float, width: float) -> tuple[list[tuple[float, float]], float]:
+    """(place of each name of a key: x, and how far below the top; the key's height), in as many rows as it takes."""
+    x, y, found = left, 8.5, []
+    for name in names:
+        wide = 13 + text_width(name) + 14
+        if x > left and x + wide > width:
+            x, y = left, y + 13
+        found.append((x, y))
+        x += wide
+    return found, y + 9.5
+
+
+def draw_key(
+    axes: Any, names: Sequence[Text], places: Sequence[tuple[float, float]], height: float, colours: Sequence[str] = COLOURS
+) -> None:
+    """The key's squares and names."""
+    for name, (x, y), colour in zip(names, places, colours, strict=False):
+        box(axes, x, height - y - 4.5, 9, 9, colour)
+        write(axes, x + 13, height - y, name)
+
+
+def intervals(rows: Sequence[tuple[Text, float, float, float]], meaning: Text, width: float = WIDTH) -> Markup:
     """A dot with its interval for each (label, value, low, high), and a line at nought; what is surely on one side says so; '' for none."""
     if not rows:
         return Markup("")
-    texts = [cut(label, 260) for label, *_ in rows]
-    left, right = max(map(text_width, texts)) + 12, 150.0
+    said = {
+        "above": Words("above", "高于"),
+        "below": Words("below", "低于"),
+        "": Words("not settled", "未定"),
+    }
+    texts = [cut(label, min(260, width * 0.45)) for label, *_ in rows]
+    left, right = max(map(text_width, texts)) + 12, 118.0
     low, high = min(0.0, *(r[2] for r in rows)), max(0.0, *(r[3] for r in rows))
-    height, width, span = _ROW * len(rows) + 24, WIDTH - left - right, max(high - low, 1e-12)
+    height, long, span = _ROW * len(rows) + 24, width - left - right, max(high - low, 1e-12)
 
     def draw(figure: Any) -> None:
-        axes = blank(figure, WIDTH, height)
+        axes = blank(figure, width, height)
 
         def at(value: float) -> float:
-            return left + (value - low) / span * width
+            return left + (value - low) / span * long
 
         axes.plot([at(0)] * 2, [20, height], color=GREY, linewidth=1)
         for place, (text, (_, value, first, last)) in enumerate(zip(texts, rows, strict=True)):
             y = height - _ROW * (place + 0.5)
-            sure = "above" if first > 0 else "below" if last < 0 else "not settled"
-            colour = {"above": BLUE, "below": RED, "not settled": INK}[sure]
+            sure = "above" if first > 0 else "below" if last < 0 else ""
+            colour = {"above": BLUE, "below": DARK_RED, "": INK}[sure]
             write(axes, left - 8, y, text, ha="right")
             axes.plot([at(first), at(last)], [y, y], color=colour, linewidth=1.6)
             axes.plot([at(value)], [y], marker="o", markersize=5, color=colour)
-            write(axes, left + width + 10, y, f"{value:+.3f} {sure}", color=colour)
-        write(axes, at(0), 9, meaning, ha="center" if left < at(0) < left + width else "left", color=_SOFT)
+            write(axes, left + long + 10, y, Words(*(f"{value:+.3f} {word}" for word in said[sure])), color=colour)
+        caption(axes, left, width, meaning)
 
-    return svg(draw, WIDTH, height)
-
-
-def _box(x: float, y: float, width: float, height: float, colour: str) -> Any:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((x, y), width, height, facecolor=colour, edgecolor="white", linewidth=0.5)
+    return svg(draw, width, height)

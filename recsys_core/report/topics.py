@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import jinja2
-import pyarrow as pa
 from markupsafe import Markup
 
 from recsys_core import registry
 from recsys_core.lake import Lake, LakeError
 from recsys_core.report import charts
 from recsys_core.report.lineage_chart import MOST_VERSIONS, Step, lineage_flow
+from recsys_core.report.pages import render
+from recsys_core.report.words import Text, Words, label
 
-Query = Callable[[str, dict[str, Any]], pa.Table]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Query = Callable[[str, dict[str, Any]], "pa.Table"]
 KIND = "topics"
 MOST_CHANGES, MOST_ROWS = 40, 12
 _SQL = {
@@ -83,7 +85,7 @@ class ModelTables:
             [Step(r["relation"], r["topic_id"], r["prev_topic_id"]) for r in self.lineage if r["model_version"] == v] for v in chain[1:]
         ]
         ends = {v["model_version"]: v["train_to"].isoformat() for v in self.version}
-        labels = {t: row["label_en"] for t, row in self.topic.items()}
+        labels = {t: label(row) for t, row in self.topic.items()}
         return lineage_flow([ends.get(str(v), str(v)) for v in chain], sizes, steps, labels)
 
     def changes(self, name: str | None) -> list[dict[str, Any]]:
@@ -92,17 +94,16 @@ class ModelTables:
         for row in (r for r in self.lineage if r["model_version"] == name and r["relation"] != "same" and r["prev_model_version"]):
             gone = row["relation"] == "death"
             topic = row["prev_topic_id"] if gone else row["topic_id"]
-            before = "" if gone or row["prev_topic_id"] in (None, 0, topic) else self._label(row["prev_topic_id"])
-            zh = self.topic.get(topic, {}).get("label_zh", "")
-            found.append({**row, "en": self._label(topic), "zh": zh, "before": before})
+            before: Text = "" if gone or row["prev_topic_id"] in (None, 0, topic) else self._label(row["prev_topic_id"])
+            found.append({**row, "name": self._label(topic), "before": before})
         return found
 
-    def _label(self, topic_id: int) -> str:
+    def _label(self, topic_id: int) -> Text:
         row = self.topic.get(topic_id)
-        return str(row["label_en"]) if row else f"topic {topic_id}"
+        return label(row) if row else Words(f"topic {topic_id}", f"主题 {topic_id}")
 
 
-def topics_page(query: Query, lake: Lake | None = None) -> str:
+def topics_page(query: Query, lake: Lake | None = None, fingerprint: str = "") -> str:
     """The HTML of the champion's topics and of all versions; the map needs the lake that holds the model."""
     known = ModelTables.read(query)
     told: dict[str, dict[str, Any]] = {v["model_version"]: json.loads(v["params"]) for v in known.version}
@@ -117,9 +118,8 @@ def topics_page(query: Query, lake: Lake | None = None) -> str:
         topic = known.topic.get(row["topic_id"])
         if topic and not topic["level"]:
             parent = known.topic.get(topic["parent_topic_id"])
-            topics.append(
-                {**row, **topic, "keywords": json.loads(topic["keywords"])[:10], "parent": parent["label_en"] if parent else None}
-            )
+            more = {"keywords": json.loads(topic["keywords"])[:10], "name": label(topic), "parent": label(parent) if parent else ""}
+            topics.append({**row, **topic, **more})
     topics.sort(key=lambda t: (-(t["n_docs"] or 0), t["topic_id"]))
     changes = known.changes(name)
     tried = sorted((float(k), float(v)) for k, v in params.get("silhouette", {}).items())
@@ -129,30 +129,22 @@ def topics_page(query: Query, lake: Lake | None = None) -> str:
     return render(
         "topics.html.j2",
         {},
+        fingerprint=fingerprint,
         version={**version, "params": params} if version else None,
         topics=topics,
         topic_map=known.map(name, lake),
-        size_chart=charts.bars([t["label_en"] for t in topics], [t["n_docs"] or 0 for t in topics], "texts whose first topic it is"),
+        size_chart=charts.bars(
+            [t["name"] for t in topics],
+            [t["n_docs"] or 0 for t in topics],
+            Words("texts whose first topic it is", "以其为首要主题的文本数"),
+        ),
         flow_chart=known.flow(name),
         changes=changes[:MOST_CHANGES],
         more_changes=len(changes) - MOST_CHANGES if len(changes) > MOST_CHANGES else 0,
-        k_chart=charts.curve(tried, float(params.get("k", 0)), "number of topics", "silhouette"),
+        k_chart=charts.curve(tried, float(params.get("k", 0)), Words("number of topics", "主题数"), Words("silhouette", "轮廓系数")),
         versions=counted[::-1][:MOST_ROWS],
         metrics=sorted({m for v in counted for m in v["quality"]}),
     )
-
-
-def render(template: str, data: Mapping[str, Any], **more: Any) -> str:
-    """A page from a template; all text is escaped."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
-    environment.filters |= {"number": _number, "percent": lambda v: f"{v:.1%}"}
-    return environment.get_template(template).render(data, **more)
-
-
-def _number(value: Any) -> str:
-    if value is None or isinstance(value, jinja2.Undefined):
-        return ""
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 1 else f"{value:.4f}"
 
 
 def _centres(lake: Lake, name: str) -> Any:

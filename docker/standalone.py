@@ -62,6 +62,7 @@ def write_config(port: int) -> None:
         {
             "core": {
                 "dags_folder": str(ROOT / "dags"),
+                "plugins_folder": str(ROOT / "dags" / "plugins"),
                 "load_examples": "False",
                 "dags_are_paused_at_creation": "False",
                 "executor": "LocalExecutor",
@@ -84,7 +85,8 @@ def write_config(port: int) -> None:
             "execution_api": {"jwt_expiration_time": "86400"},
             "workers": {"execution_api_timeout": "30"},  # the jobs may keep every core busy
             "dag_processor": {"refresh_interval": "30"},
-            "scheduler": {"enable_health_check": "False"},
+            # What a killed scheduler was running is taken up again after a minute instead of five.
+            "scheduler": {"enable_health_check": "False", "orphaned_tasks_check_interval": "30"},
         }
     )
     lines = [f"[{section}]\n" + "".join(f"{key} = {value}\n" for key, value in config[section].items()) for section in config.sections()]

@@ -87,6 +87,14 @@ PROMISES: dict[str, Promise] = {
         short=(),
         elsewhere="tests/test_ui.py (two nights, SQLite metadata)",
     ),
+    "components": Promise(
+        "On the services of docker/compose.yaml as processes, nights of a backfill equal those that nothing disturbed, though each service "
+        "is killed (-9) in the middle of the work and started again.",
+        "components",
+        full=2,
+        short=(),  # one night so costs some 290 CPU seconds
+        elsewhere="tests/test_containers.py",
+    ),
     "models": Promise(
         "Nights published under one model and built again after another was promoted equal what they were; with `--use-current-models` all "
         "carry the other one.",

@@ -71,9 +71,16 @@ def arrays_to_bytes(**arrays: np.ndarray) -> bytes:
 def arrays_from_bytes(data: bytes, place: str = "the file") -> dict[str, np.ndarray]:
     """Arrays of an .npz file; LakeError, which names `place`, for anything else and anything that would need unpickling."""
     try:
+        with zipfile.ZipFile(io.BytesIO(data)) as packed:
+            members = packed.infolist()
+        # As np.savez writes them: what is compressed, or said to be larger than the file, might fill the memory.
+        if any(m.compress_type != zipfile.ZIP_STORED for m in members) or sum(m.file_size for m in members) > len(data):
+            raise ValueError("its arrays are compressed")
+        if odd := [m.filename for m in members if not m.filename.endswith(".npy")]:
+            raise ValueError(f"{odd[0]} is no array")
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, AttributeError, EOFError, MemoryError, OverflowError, NotImplementedError, zipfile.BadZipFile) as error:
         raise LakeError(f"{place} is no file of plain arrays, and nothing is unpickled ({error}): remove it and train again") from error
 
 
@@ -86,6 +93,17 @@ def _check_safe(version: ModelVersion, name: str, data: bytes | None = None) -> 
         raise LakeError(f"{place} is none of {', '.join(SAFE_ENDINGS)}, the only data that models are loaded from: train again")
     if data is not None and name.endswith(".npz"):
         arrays_from_bytes(data, place)
+    if data is not None and name.endswith(".safetensors"):
+        _check_tensors(data, place)
+
+
+def _check_tensors(data: bytes, place: str) -> None:
+    from safetensors import SafetensorError, deserialize
+
+    try:
+        deserialize(data)
+    except SafetensorError as error:
+        raise LakeError(f"{place} is no file of plain tensors ({error}): remove it and train again") from error
 
 
 def register(lake: Lake, version: ModelVersion, artifacts: dict[str, bytes]) -> ModelVersion:

@@ -17,7 +17,7 @@ def checked(
 ) -> dict[str, Any]:
     """What the file `name` says; `error` when it is no TOML, with the first place and `remedy`, or with all that `faults` finds.
 
-    A fault is (path of a key, what is wrong with it); each is told on a line of its own, with its place in the file.
+    A fault is (path of a key, () = the whole file, what is wrong with it); each is told on a line of its own, with its place in the file.
     """
     try:
         given = tomllib.loads(text)
@@ -27,7 +27,7 @@ def checked(
         raise error(f"{name}, line {line}: not TOML: {what}; {remedy}") from wrong
     if found := list(faults(given)):
         at = lines(text)
-        raise error("\n".join(f"{name}, line {n}: {what}" for n, what in sorted((at[path], what) for path, what in found)))
+        raise error("\n".join(f"{name}, line {n}: {what}" for n, what in sorted((at.get(path, 1), what) for path, what in found)))
     return given
 
 

@@ -166,6 +166,43 @@ def canonical(folder: Path) -> None:
     files(folder, more__csv="item_id,title,tags,price,deleted\ni2,Zug,toys | wood,1.5,\ni3,,,,true\ni4,Bad,,x,\n")
 
 
+def mapped(folder: Path) -> None:
+    orders = (
+        "1;anna;B-1;kauf;05.01.2026 10:00;1.299,50 €;Bücherregal;Möbel / Regale\n"
+        "1;anna;B-2;kauf;05.01.2026 10:00;12,00;Lampe;Licht\n"
+        "2;-;B-2;kauf;05.01.2026 11:00;12,00;Lampe;Licht\n"
+        "3;ben;PORTO;kauf;05.01.2026 12:00;4,90;Porto;\n"
+        "4;ben;B-2;gelesen;06.01.2026 09:00;;Lampe;Licht\n"
+        "5;ben;B-1;rück;06.01.2026 09:00;1.299,50 €;Bücherregal 80 cm;Möbel / Regale\n"
+        "6;ben;B-1;kauf;31.02.2026 09:00;1,00;Bücherregal;\n"
+        "7;ben\n"
+    )
+    files(
+        folder,
+        orders__csv__gz="Auftrag;Kunde;Ware;Art;Zeit;Preis;Name;Weg\n" + "".join(orders),
+        mapping__toml="""
+time_zone = "UTC"
+delimiter = ";"
+decimal = ","
+empty = ["-"]
+expected_reasons = ["no_user", "not_a_product"]
+[events]
+event_id = { columns = ["Auftrag", "Ware"], separator = "/" }
+user_id = "Kunde"
+item_id = "Ware"
+event_type = { column = "Art", values = { kauf = "purchase", "r*k" = "return" } }
+ts = { column = "Zeit", format = "%d.%m.%Y %H:%M" }
+price = "Preis"
+[items]
+title = "Name"
+tags = { column = "Weg", separator = "/" }
+price = "Preis"
+[refuse.not_a_product]
+Ware = "PORTO*"
+""",
+    )
+
+
 @dataclass(frozen=True)
 class Case:
     """A literal input and what must land: nights → event ids, items partitions → item ids.
@@ -277,5 +314,14 @@ CASES: dict[str, Case] = {
         {"2026-01-03": ["i1", "i2", "i3", "i4"]},
         10,
         {"not_object": 1, "json_truncated": 1, "no_time": 1, "bad_ts": 1},
+    ),
+    "mapped": Case(
+        mapped,
+        {"2026-01-05": ["1/B-1", "1/B-2"], "2026-01-06": ["5/B-1"]},
+        {"2026-01-05": ["B-1", "B-2"], "2026-01-06": ["B-1"]},
+        8,
+        {"no_user": 1, "not_a_product": 1, "unknown_event_type": 1, "bad_ts": 1, "bad_row": 1},
+        {"2026-01-05": ["no_user", "not_a_product"], "2026-01-06": ["unknown_event_type"]},
+        derived_items=3,
     ),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recsys_core.sources import amazon_reviews, canonical, ga4, movielens, online_retail, segment, stackexchange, steam
+from recsys_core.sources import amazon_reviews, canonical, ga4, mapped, movielens, online_retail, segment, stackexchange, steam
 from recsys_core.sources.base import Event, Identity, Item, Refusal, Source, SourceError
 
 SOURCES: dict[str, Source] = {
@@ -14,6 +14,7 @@ SOURCES: dict[str, Source] = {
     "segment": segment.SOURCE,
     "ga4": ga4.SOURCE,
     "canonical": canonical.SOURCE,
+    "mapped": mapped.SOURCE,
 }
 
 # Below the registry, which `landing` reads.

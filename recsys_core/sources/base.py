@@ -110,6 +110,8 @@ class Source:
     convert   raw record → its landing lines; raises Refusal, or gives one among them for a part of the record
     catalogue when items are known: "snapshot" = all from the first landed night; "by_date" = from their own date, those older
               than the first landed night from that night; "partitioned" = the input has dated partitions, which are kept
+    name      whose logs these are, where the name in the registry does not say it
+    described (input path, the site's file about it, if named) → the source it describes, where the registry's alone cannot read anything
     """
 
     help: str
@@ -118,6 +120,8 @@ class Source:
     catalogue: Literal["snapshot", "by_date", "partitioned"]
     time_zone_of_naive_ts: str | None = None
     expected_reasons: tuple[str, ...] = ()
+    name: str | None = None
+    described: Callable[[Path, str | None], Source] | None = None
 
     def outcomes(self, raw: Raw, time_zone: str = "UTC") -> Iterator[Outcome]:
         """What a raw record becomes on nights of a time zone; a refusal that ends its conversion is the last."""

@@ -113,6 +113,7 @@ def check(
     end: date | None = None,
     time_zone: str = "UTC",
     progress: Callable[[int], None] | None = None,
+    mapping: str | None = None,
 ) -> CheckReport:
     """What `land` with the same arguments and then cleaning in `time_zone` would make of an input; writes nothing.
 
@@ -120,7 +121,7 @@ def check(
     but for single files of a source that is held to the rules of cleaning (`canonical`): those are reported as refused.
     """
     path = Path(input)
-    reader: Source = chosen(source, path, start, end)
+    reader: Source = chosen(source, path, start, end, mapping)
     declared = declaration(source, reader, path)
     total = CheckReport(source, str(path), tuple(declared.get("expected_reasons") or ()))
     judge, read = _Judge(total, declared, time_zone), 0

@@ -158,11 +158,12 @@ def declaration(name: str, source: Source, path: Path) -> dict[str, Any]:
         if not isinstance(declared, dict) or not isinstance(declared.get("source"), str):
             raise SourceError(f'{own} is no declaration: it needs {{"source": NAME, …}}')
         return declared
-    return {"source": name, "time_zone_of_naive_ts": source.time_zone_of_naive_ts, "expected_reasons": list(source.expected_reasons)}
+    reasons = list(source.expected_reasons)
+    return {"source": source.name or name, "time_zone_of_naive_ts": source.time_zone_of_naive_ts, "expected_reasons": reasons}
 
 
-def chosen(name: str, path: Path, start: date | None, end: date | None) -> Source:
-    """The source of that name; SourceError if there is none, the input is missing or the range ends before it starts."""
+def chosen(name: str, path: Path, start: date | None, end: date | None, mapping: str | None = None) -> Source:
+    """The source of that name, by its mapping where it needs one; SourceError if one is missing or the range ends before it starts."""
     from recsys_core.sources import SOURCES  # the registry imports this module
 
     if name not in SOURCES:
@@ -171,7 +172,12 @@ def chosen(name: str, path: Path, start: date | None, end: date | None) -> Sourc
         raise SourceError(f"the range ends ({end}) before it starts ({start})")
     if not path.exists():
         raise SourceError(f"no such file or folder: {path}")
-    return SOURCES[name]
+    source = SOURCES[name]
+    if source.described:
+        return source.described(path, mapping)
+    if mapping:
+        raise SourceError(f"--mapping {mapping} goes with --source mapped: {name} knows its own columns")
+    return source
 
 
 def _check_landing(path: Path, landing: str, declared: dict[str, Any]) -> None:
@@ -195,6 +201,7 @@ def land(
     end: date | None = None,
     progress: Callable[[int], None] | None = None,
     time_zone: str = "UTC",
+    mapping: str | None = None,
 ) -> LandReport:
     """A report of the rows read, landed and refused, after the raw files at `input` have become partitions below `landing`.
 
@@ -202,10 +209,11 @@ def land(
     `items/ds=D/…` and `categories/ds=D/…`, `identity/ds=D/…` (each pair once, on its first day), `_refused/…` (that of the landing before
     is replaced or removed) and `_source.json`. Nothing is written unless all of the input was readable. Landing a night again replaces
     its file. Lines wait in temporary files (TMPDIR says where), so that memory grows with items and identities, not with events.
-    `progress` is called with the rows read so far; `time_zone` cuts the nights. Raises SourceError.
+    `progress` is called with the rows read so far; `time_zone` cuts the nights; `mapping` is that of the source `mapped`.
+    Raises SourceError.
     """
     path = Path(input)
-    reader = chosen(source, path, start, end)
+    reader = chosen(source, path, start, end, mapping)
     declared = declaration(source, reader, path)
     _check_landing(path, landing, declared)
 

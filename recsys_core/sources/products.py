@@ -11,7 +11,7 @@ from typing import Any
 
 from recsys_core.sources.base import Item
 
-FIELDS = ("title", "tags", "category", "brand", "price")
+FIELDS = ("title", "description", "tags", "category", "brand", "price", "lang")
 
 # A field's values in the order of the days (ordinals, sorted) on which each was seen without another in between.
 _Stretches = list[tuple[Any, "array[int]"]]

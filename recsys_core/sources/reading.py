@@ -93,7 +93,12 @@ def decoded(path: Path, encoding: str = "utf-8", name: str = "") -> Iterator[str
 
 
 def csv_records(
-    kind: str, text: Iterable[str], name: str, required: Iterable[str], night: Callable[[dict[str, str]], date] | None = None
+    kind: str,
+    text: Iterable[str],
+    name: str,
+    required: Iterable[str],
+    night: Callable[[dict[str, str]], date] | None = None,
+    delimiter: str = ",",
 ) -> Iterator[Raw]:
     """The rows of a CSV by header name, as raw records of a kind; one with too few or too many fields is refused, `bad_row`.
 
@@ -111,7 +116,7 @@ def csv_records(
         ended = True
         yield _END
 
-    reader = csv.reader(given())
+    reader = csv.reader(given(), delimiter=delimiter)
     try:
         header = [column.strip() for column in next(reader)]
         if ended and header != [_END]:

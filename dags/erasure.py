@@ -10,7 +10,7 @@ from airflow.sdk import DAG
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `jobs` lies beside `dags`
 
-from dags.operators import DEFAULT_ARGS, EXIT_USAGE, JobOperator
+from dags.operators import DEFAULT_ARGS, EXIT_USAGE, STATES_DOC, JobOperator
 
 DOC = """
 ### Forgetting people
@@ -21,6 +21,8 @@ DOC = """
 A list is removed once its users are gone from delivered files, lake and warehouse. A failed run has kept the list: mend what the last log
 line names and press **Clear task**; it goes on where it was cut off. Nobody else's rows are computed anew, and no night becomes stale.
 
+**Reads** the inbox and the restricted map `id_map`. **Writes** delivered files, every table of lake and warehouse, `erasure_request`.
+
 What is not removed, and for how long: `docs/erasure.md`. Model versions that were trained on data of these users are listed in the report.
 """
 
@@ -29,7 +31,7 @@ with DAG(
     schedule=None,
     allowed_run_types=["manual"],
     description="Forget the users whose ids lie in the inbox",
-    doc_md=DOC,
+    doc_md=f"{DOC}\n{STATES_DOC}",
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS | {"execution_timeout": timedelta(hours=24)},

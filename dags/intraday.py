@@ -10,7 +10,7 @@ from airflow.sdk import DAG, CronTriggerTimetable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `jobs` lies beside `dags`
 
-from dags.operators import DEFAULT_ARGS, EXIT_USAGE, JobOperator, day_param, running_ds
+from dags.operators import DEFAULT_ARGS, EXIT_USAGE, PUBLISHED, STATES_DOC, JobOperator, day_param, running_ds
 
 DOC = """
 ### The day so far
@@ -23,6 +23,8 @@ of who did something today, as a mixture of the last published night and today. 
 - A run that failed or was killed is made good by the next one; runs that were missed need none.
 - **Trigger** with **Day (ds)** for another day than the running one.
 
+**Reads** what has landed of the day, `user_interest` and the models of the last published night. **Writes** `user_interest_intraday`.
+
 What counts and how: `docs/intraday.md`. Without Airflow, as a process that goes on: `python -m jobs intraday --continuous`.
 """
 
@@ -31,7 +33,7 @@ with DAG(
     schedule=CronTriggerTimetable("*/15 * * * *", timezone="UTC"),
     allowed_run_types=["scheduled", "manual"],
     description="Interests as of what has landed of the running day",
-    doc_md=DOC,
+    doc_md=f"{DOC}\n{STATES_DOC}",
     catchup=False,
     max_active_runs=1,
     params={"ds": day_param("Day (ds)", "The day to take in, as YYYY-MM-DD. Blank: the one that is running.")},
@@ -43,5 +45,6 @@ with DAG(
         task_id="overlay",
         argv=["python", "-m", "jobs", "intraday", "--ds", "{{ running_ds(dag_run) }}"],
         fatal=(EXIT_USAGE,),
+        inlets=[PUBLISHED],
         doc_md="Takes in what has landed. **Skipped**: nothing landed yet, or no night is published. **Failed**: the last line says why.",
     )

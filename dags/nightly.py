@@ -9,7 +9,9 @@ from airflow.sdk import CronDataIntervalTimetable, Param
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `jobs` lies beside `dags`
 
-from dags.operators import build_dag
+from dags.alerts import night_deadline
+from dags.days import MOMENT
+from dags.operators import MODELS, PUBLISHED, build_dag
 from jobs import NIGHTLY
 
 DOC = """
@@ -23,7 +25,8 @@ Each run builds every table of one night `ds` and publishes them in one transact
 | the latest complete night | **Trigger**, leave it blank |
 | many past nights | **Trigger → Backfill**, or `airflow backfill create --dag-id nightly --from-date A --to-date B`: both ends included |
 | to repeat a failed step | open the task, **Clear task** |
-| to rebuild what has not changed | **Trigger** with **Rebuild** on |
+| to rebuild what has not changed | **Trigger** with another choice of **Rebuild** |
+| a past night without what came in later | **Trigger** with **Known up to** |
 | a past night under a model promoted since | **Trigger** with **Use current models** on; otherwise it stays under its own |
 
 - The scheduled run of the interval that starts on D builds night D. It starts at midnight UTC; any other hour would drop the last night of
@@ -39,13 +42,29 @@ CURRENT_MODELS = Param(
     False,
     type="boolean",
     title="Use current models",
-    description="Take the models that are valid for the night now. Off: a night that was built before stays under the models of then.",
+    description_md="Take the models that are valid for the night now. Off: a night that was built before stays under the models of then.",
+)
+KNOWN_CUTOFF = Param(
+    None,
+    type=["null", "string"],
+    format="date-time",
+    allOf=[{"format": MOMENT}],
+    title="Known up to",
+    description_md="Leave out what was received after this moment. Blank: take in all that has landed.",
 )
 
 dag = build_dag(
     "nightly",
     NIGHTLY,
-    flags={"use_current_models": CURRENT_MODELS},
+    {"prepare": ("facts", "texts"), "understand": ("topics", "interests"), "deliver": ("lists", "publish", "report")},
+    params={"use_current_models": CURRENT_MODELS, "known_cutoff": KNOWN_CUTOFF},
+    words=(
+        "{{ '--use-current-models' if params.use_current_models else '' }}",
+        "{{ '--known-cutoff' if params.known_cutoff else '' }}",
+        "{{ moment(params.known_cutoff) }}",
+    ),
+    assets={"topics": {"inlets": [MODELS]}, "publish": {"outlets": [PUBLISHED]}},
+    deadline=night_deadline(),
     schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
     description="Behaviour logs of one night to interests, topics and top-N lists",
     doc_md=DOC,

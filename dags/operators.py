@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
-from datetime import UTC, date, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
-from airflow.sdk import DAG, BaseSensorOperator, Param
+from airflow.sdk import DAG, Asset, BaseSensorOperator, Param, TaskGroup
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
+from dags import places
+from dags.alerts import TASK_FAILED
+from dags.days import DAY
 from jobs import ALL, Job, stage_edges, stages
+from jobs.observe import logs
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCHER = Path(__file__).with_name("launcher.py")
@@ -29,27 +34,31 @@ DEFAULT_ARGS: dict[str, Any] = {
     "timeout": timedelta(hours=6),
     "execution_timeout": timedelta(hours=6),
     "do_xcom_push": False,
+    "on_failure_callback": TASK_FAILED,
 }
+
+
+# What the DAGs hand to each other; no run is started by it, because a night is named by its date alone.
+PUBLISHED = Asset("nightly-interests-published-night", uri="x-nightly-interests://warehouse/published-night", group="nightly-interests")
+MODELS = Asset("nightly-interests-models", uri="x-nightly-interests://warehouse/models", group="nightly-interests")
 
 
 def night_zone() -> ZoneInfo:
     """The time zone whose days are the nights, from the same settings that the commands read."""
-    from jobs.settings import SettingError, load_settings
-
-    try:
-        return ZoneInfo(load_settings().time_zone)
-    except (SettingError, ValueError) as error:
-        raise AirflowFailException(f"The settings are wrong, so no night can be named: {error}") from error
+    return ZoneInfo(places.settings().time_zone)
 
 
 def resolve_ds(run: Any) -> str:
     """The night (YYYY-MM-DD) that a DAG run means: here, and in `running_ds`, a run becomes a date.
 
-    An explicit `ds` wins; a scheduled, backfill or asset run means its logical date; a manual run means the last night that ended before
-    its `run_after`, in the configured time zone (the logical date "now" that the UI fills in is ignored). Anything else fails at once.
+    An explicit `ds` wins, but a backfill has a range instead; a scheduled, backfill or asset run means its logical date; a manual run
+    means the last night that ended before its `run_after`, in the configured time zone (the logical date "now" that the UI fills in is
+    ignored). Anything else fails at once.
     """
     kind = str(getattr(run.run_type, "value", run.run_type))
     if given := _typed(run):
+        if kind == "backfill":
+            raise AirflowFailException("A backfill takes its nights from its range: create it again with the field Night (ds) left blank.")
         return given
     if kind in ("manual", "operator_triggered"):
         if run.run_after is not None:
@@ -85,6 +94,17 @@ def _typed(run: Any) -> str | None:
     return night.isoformat()
 
 
+def moment(given: str | None) -> str:
+    """A moment that was given with the run as UTC (2026-03-16T00:00:00Z), blank without one; without an offset it is UTC."""
+    if not given:
+        return ""
+    try:
+        found = datetime.fromisoformat(str(given))
+    except ValueError:
+        raise AirflowFailException(f"{given!r} is not a moment like 2026-03-16T00:00:00Z: trigger again with a correct one.") from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def trigger_of(run: Any) -> str:
     """How the run came about, as `python -m jobs … --trigger` names it: scheduled, backfill or manual."""
     kind = str(getattr(run.run_type, "value", run.run_type))
@@ -98,26 +118,35 @@ class JobOperator(BaseSensorOperator):
     what follows; 2, and any code in `fatal`, fails it without a retry; every other code fails the try. However the try ends (done, failed,
     timed out, cleared, marked in the UI, its worker killed), the command's whole process tree gets SIGTERM and, three
     seconds later, SIGKILL.
+
+    The setting RUN_JOBS sends the command elsewhere, with the same exit codes; `spark` says that a cluster helps it.
     """
 
-    template_fields = ("argv",)
+    template_fields = ("argv", "command")
+    template_fields_renderers: ClassVar = {"argv": "json", "command": "bash"}
     ui_color = "#dbeafe"
 
-    def __init__(self, *, argv: list[str], fatal: tuple[int, ...] = (EXIT_USAGE,), grace_s: float = GRACE_S, **kwargs: Any) -> None:
+    def __init__(
+        self, *, argv: list[str], fatal: tuple[int, ...] = (EXIT_USAGE,), grace_s: float = GRACE_S, spark: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(mode="reschedule", **kwargs)
         self.argv = argv
+        self.spark = spark
+        self.command = ""
         self.fatal = fatal
         self.grace_s = grace_s
         self._process: subprocess.Popen[str] | None = None
+        self._pod: Any = None
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
-        """Renders `argv` and drops the words that came out empty: flags that are off."""
+        """Renders `argv` and drops the words that came out empty: flags that are off. `command` is the line to be typed in a shell."""
         super().render_template_fields(context, jinja_env)
         self.argv = [word for word in self.argv if word]
+        self.command = shlex.join(self.argv)
 
     def poke(self, context: Any) -> bool:
         """True when the command is done, False when it asks to be started again later."""
-        code, last = self.run_command()
+        code, last = self.run_command(context)
         if code == 0:
             return True
         said = f"{' '.join(self.argv)} exited with {code}: {last}" if last else f"{' '.join(self.argv)} exited with {code}."
@@ -128,12 +157,18 @@ class JobOperator(BaseSensorOperator):
             raise AirflowSkipException(said)
         raise AirflowFailException(said) if code in self.fatal else AirflowException(said)
 
-    def run_command(self) -> tuple[int, str]:
+    def run_command(self, context: Any = None) -> tuple[int, str]:
         """(exit code, last line of output) of the command; a signal n counts as 128 + n."""
+        site = places.settings()
+        if site.run_jobs == "pod":
+            from dags.pods import JobPod
+
+            self._pod = JobPod.of(self.argv, site)
+            return self._pod.outcome(context)
         env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        env |= {"PYSPARK_PYTHON": sys.executable, "PYTHONUNBUFFERED": "1"}
-        command = [sys.executable if word == "python" else word for word in self.argv]
-        last = ""
+        env |= {"PYSPARK_PYTHON": places.interpreter(site), "PYTHONUNBUFFERED": "1"}
+        command = places.process(self.argv, site, self.spark)
+        last, elsewhere = "", None
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), str(self.grace_s), *command],
             stdin=subprocess.DEVNULL,
@@ -149,10 +184,12 @@ class JobOperator(BaseSensorOperator):
         try:
             assert self._process.stdout is not None
             for line in self._process.stdout:
-                line = line.rstrip()
+                line = logs.message_of(line.rstrip()) if site.log_format == "json" else line.rstrip()
                 self.log.info("%s", line)
                 last = line or last
-            return self._process.wait(), last
+                elsewhere = places.exit_said(line, site, self.spark) or elsewhere
+            code = self._process.wait()
+            return elsewhere or code, last
         finally:
             self.on_kill()
             self._process.wait()
@@ -161,9 +198,12 @@ class JobOperator(BaseSensorOperator):
         """Tells the launcher to stop the process tree; returns at once, because Airflow calls it inside a signal handler."""
         if self._process is not None and self._process.returncode is None:
             self._process.terminate()
+        if self._pod is not None:
+            self._pod.on_kill()
 
 
-def _stage_doc(registry: Mapping[str, Job], names: list[str]) -> str:
+def _reads_and_writes(registry: Mapping[str, Job], names: list[str]) -> tuple[str, str]:
+    """Tables that the jobs read, with how many nights of each where it isn't one, and those that they write, as Markdown."""
     jobs = [registry[name] for name in names]
     writes = dict.fromkeys(table for job in jobs for table in job.writes)
     reads: dict[str, int] = {}
@@ -172,14 +212,38 @@ def _stage_doc(registry: Mapping[str, Job], names: list[str]) -> str:
             if table not in writes or nights > 1:
                 reads[table] = max(nights, reads.get(table, 1))
     looks = ", ".join(f"`{t}`" + ("" if n == 1 else " (all nights)" if n == ALL else f" ({n} nights)") for t, n in reads.items())
+    return looks or "what has landed", ", ".join(f"`{t}`" for t in writes) or "the warehouse or the models"
+
+
+def _stage_doc(registry: Mapping[str, Job], names: list[str]) -> str:
+    reads, writes = _reads_and_writes(registry, names)
     steps = "\n".join(f"- **{name}**: {registry[name].help}" for name in names)
     return (
-        f"{steps}\n\n**Reads** {looks}.  \n**Writes** {', '.join(f'`{t}`' for t in writes) or 'the warehouse or the models'}.\n\n"
+        f"{steps}\n\n**Reads** {reads}.  \n**Writes** {writes}.\n\n"
         "**Waiting (up for reschedule)**: an earlier night that this one looks back on is still being built; the log names it.  \n"
         "**Failed**: the last log line says what is wrong and the remedy. Nothing half-written is visible: what was live before still is. "
         "After the repair press *Clear task*; finished jobs with equal inputs are skipped."
     )
 
+
+def _stages_doc(registry: Mapping[str, Job]) -> str:
+    """What each stage reads and writes, and what to do about a task that is not green, as Markdown."""
+    rows = [f"| **{stage}** | {' | '.join(_reads_and_writes(registry, names))} |" for stage, names in stages(registry).items()]
+    return "\n".join(["", "#### What it reads and writes", "", "| stage | reads | writes |", "|---|---|---|", *rows, "", STATES_DOC])
+
+
+STATES_DOC = """#### What a colour means, and what to press
+
+| a task is | because | press |
+|---|---|---|
+| up for reschedule | the night is not over, or one that it looks back on is being built: the log names it | nothing: it goes on by itself |
+| up for retry | the try failed, two minutes ago at most | nothing, unless the next ones fail too |
+| failed | the last line of its log says what is wrong and the remedy; what was published before still is | mend it, then **Clear task** |
+| upstream failed | an earlier stage failed | **Clear task** on that one |
+| skipped | nothing was delivered for that night | nothing; deliver, then **Clear** the run |
+
+Each remedy in full: `docs/operations.md`.
+"""
 
 READY_DOC = (
     "Looks at the clock and the landing zone only, without Spark: **done** when the night is over (its local end plus the grace "
@@ -189,24 +253,47 @@ READY_DOC = (
 
 
 def day_param(title: str, description: str) -> Param:
-    """A date of the form, blank unless it is filled in; the form refuses what is none."""
-    return Param(None, type=["null", "string"], format="date", title=title, description=description)
+    """A date of the form, blank unless it is filled in; form, REST and command line refuse what is none, or in the future."""
+    return Param(None, type=["null", "string"], format="date", allOf=[{"format": DAY}], title=title, description_md=description)
+
+
+CHANGED = "changed"  # the form takes a blank choice for a field that was forgotten
+
+
+def rebuild_param(names: Sequence[str]) -> Param:
+    """What is run although nothing has changed: nothing, everything, or one of the stages."""
+    said = {CHANGED: "what has changed", "everything": "everything", **{name: f"the stage {name}, and what has changed" for name in names}}
+    return Param(
+        CHANGED,
+        type="string",
+        enum=list(said),
+        values_display=said,
+        title="Rebuild",
+        description_md="Jobs whose inputs, code, settings and models equal those of the live run are skipped, unless they are chosen here.",
+    )
 
 
 def build_dag(
     dag_id: str,
     registry: Mapping[str, Job],
+    groups: Mapping[str, tuple[str, ...]],
     *,
-    flags: Mapping[str, Param] | None = None,
+    doc_md: str,
+    params: Mapping[str, Param] | None = None,
+    words: tuple[str, ...] = (),
+    assets: Mapping[str, Mapping[str, Any]] | None = None,
     look_back_wait: timedelta = timedelta(hours=6),
     **kwargs: Any,
 ) -> DAG:
     """A DAG with the task `ready` and one task per stage of `registry`, its edges from what the jobs read and write.
 
-    `force` and each of `flags` (param by name) become the option of their name in the stages' commands, when they are on.
+    groups  name of a group in the picture → its stages, each in one; a group's first words are its tooltip
+    doc_md  what the DAG is for; the stages with what they read and write are added
+    params  further fields of the form
+    words   templates of words that go to each stage's command; those that come out empty are dropped
+    assets  stage → its `inlets` and `outlets`
     """
-    rebuild = Param(False, type="boolean", title="Rebuild", description="Run every job, also those whose inputs have not changed.")
-    flags = {"force": rebuild, **(flags or {})}
+    names = list(stages(registry))
     dag = DAG(
         dag_id,
         params={
@@ -215,16 +302,17 @@ def build_dag(
                 "The night to build, as YYYY-MM-DD. Blank: the last night that has ended. "
                 "The logical date above plays no part in a run started by hand.",
             ),
-            **flags,
+            "rebuild": rebuild_param(names),
+            **(params or {}),
         },
-        user_defined_macros={"resolve_ds": resolve_ds, "trigger_of": trigger_of},
+        user_defined_macros={"resolve_ds": resolve_ds, "trigger_of": trigger_of, "moment": moment},
         render_template_as_native_obj=False,
         catchup=False,
+        doc_md=f"{doc_md}\n{_stages_doc(registry)}",
         default_args=DEFAULT_ARGS | {"timeout": look_back_wait},
         **kwargs,
     )
     night = ["--ds", "{{ resolve_ds(dag_run) }}"]
-    words = [f"{{{{ '--{flag.replace('_', '-')}' if params.{flag} else '' }}}}" for flag in flags]
     how = ["--trigger", "{{ trigger_of(dag_run) }}", *words]
     with dag:
         ready = JobOperator(
@@ -232,15 +320,21 @@ def build_dag(
             argv=["python", "-m", "jobs", "ready", *night],
             fatal=(EXIT_FAILED, EXIT_USAGE),
             timeout=timedelta(hours=30),  # a night triggered in its first hour ends a day later, then comes the grace
-            execution_timeout=timedelta(minutes=2),
+            execution_timeout=timedelta(minutes=20),  # a moment's work, but a pod may wait for its machine
             doc_md=READY_DOC,
         )
-        tasks = {
-            stage: JobOperator(
-                task_id=stage, argv=["python", "-m", "jobs", "stage", stage, *night, *how], doc_md=_stage_doc(registry, names)
-            )
-            for stage, names in stages(registry).items()
-        }
+        tasks = {}
+        for group, members in groups.items():
+            with TaskGroup(group, prefix_group_id=False, tooltip=", then ".join(members)):
+                for stage in members:
+                    forced = f"{{{{ '--force' if params.rebuild in ('everything', '{stage}') else '' }}}}"
+                    tasks[stage] = JobOperator(
+                        task_id=stage,
+                        argv=["python", "-m", "jobs", "stage", stage, *night, *how, forced],
+                        spark=any(registry[name].runtime == "spark" for name in stages(registry)[stage]),
+                        doc_md=_stage_doc(registry, stages(registry)[stage]),
+                        **(assets or {}).get(stage, {}),
+                    )
         links = stage_edges(registry)
         for earlier, later in links:
             tasks[earlier] >> tasks[later]

@@ -10,7 +10,7 @@ from airflow.sdk import CronTriggerTimetable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `jobs` lies beside `dags`
 
-from dags.operators import build_dag
+from dags.operators import MODELS, PUBLISHED, build_dag
 from jobs import TRAINING
 
 DOC = """
@@ -29,6 +29,8 @@ valid on its night, so a backfilled night never sees a model trained on its futu
 dag = build_dag(
     "training",
     TRAINING,
+    {"topics": ("fit", "promote"), "predictions": ("forecast", "weights", "rank")},
+    assets={"fit": {"inlets": [PUBLISHED]}, "rank": {"outlets": [MODELS]}},
     schedule=CronTriggerTimetable("0 0 * * 1", timezone="UTC", interval=timedelta(days=1)),
     description="Topics, forecasts, event weights and the ranker from the nights up to ds, valid from the next night",
     doc_md=DOC,

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -21,11 +22,13 @@ from urllib.parse import quote
 import duckdb
 import pytest
 
+from dags import nightly
 from dags.launcher import descendants, processes
 from jobs.runner import Runner
 from jobs.settings import Settings
 from recsys_core.tables import TABLES
 from recsys_core.warehouse import connect
+from tests.hostile import HOSTILE
 from tests.shop import FACTS
 
 if TYPE_CHECKING:
@@ -43,8 +46,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-NIGHTS = ["2026-03-01", "2026-03-02", "2026-03-03"]
-STAGES = ["ready", "facts", "texts", "topics", "interests", "lists", "publish"]
+NIGHTS = ["2026-03-01", "2026-03-02", "2026-03-03", "2026-03-04"]
+STAGES = ["ready", "facts", "texts", "topics", "interests", "lists", "publish", "report"]
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(900)]
 
@@ -77,21 +80,18 @@ class Site:
         assert done.returncode == wanted, f"{' '.join(argv)} exited with {done.returncode}:\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 
-    def backfill(self, first: str, last: str) -> None:
-        """Create a backfill, again where SQLite is locked, as the README says: Airflow reads before it writes, so waiting does not help."""
-        argv = ["-m", "airflow", "backfill", "create", "--dag-id", "nightly", "--from-date", first, "--to-date", last]
-        for left in range(4, -1, -1):
-            done = subprocess.run([sys.executable, *argv], env=self.env, cwd=REPO, capture_output=True, text=True, check=False)
-            if done.returncode == 0 or "database is locked" not in done.stderr or not left:
-                break
-        assert done.returncode == 0, done.stderr
-
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """What Airflow's REST API answers: a command for each question would keep a core busy with imports."""
         headers = {"Content-Type": "application/json"} | ({} if path == "/auth/token" else {"Authorization": f"Bearer {self.token}"})
         data = None if body is None else json.dumps(body).encode()
         with urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, headers), timeout=60) as answer:
             return json.load(answer)
+
+    def refused(self, path: str, body: dict[str, Any]) -> tuple[int, str]:
+        """(status, reason) of a question that the API refuses."""
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            self.ask(path, body)
+        return refusal.value.code, str(json.loads(refusal.value.read())["detail"])
 
     @cached_property
     def token(self) -> str:
@@ -223,27 +223,50 @@ def test_a_night_chosen_in_the_form_is_built(site: Site, page: Any) -> None:
     assert f"{NIGHTS[0]} is over and landed" in site.logs(run)  # a line of the job's own, streamed into the task log
 
 
-def test_a_backfill_builds_both_ends_of_its_range(site: Site, spark: SparkSession) -> None:
+def test_a_backfill_from_the_dialog_builds_both_ends_of_its_range(site: Site, page: Any, spark: SparkSession) -> None:
     nights = [date.fromisoformat(night) for night in NIGHTS]
     # Facts that are there already are passed over, which spares the tasks their Spark.
-    runner_of(site.settings).nights(nights[1], nights[2], FACTS)
+    runner_of(site.settings).nights(nights[1], nights[3], FACTS)
     lake = site.folder / "other"
     shutil.copytree(site.folder / "lake", lake, ignore=shutil.ignore_patterns(f"ds={NIGHTS[0]}"))
-    site.backfill(NIGHTS[1], NIGHTS[2])
+    backfill(site, page, NIGHTS[1], NIGHTS[3])
     runs = {run["run_id"]: run["logical_date"][:10] for run in site.runs() if run["run_id"].startswith("backfill__")}
     assert sorted(runs.values()) == NIGHTS[1:]
     site.wait_for_runs(dict.fromkeys(runs, "success"))
     assert all(f"{night} aggregate: up to date" in site.logs(run) for run, night in runs.items())
     with duckdb.connect(str(site.warehouse), read_only=True) as db:
         rows = db.sql("SELECT ds::VARCHAR, string_agg(DISTINCT trigger) FROM publication WHERE is_live GROUP BY ds ORDER BY ds").fetchall()
-    assert rows == [(NIGHTS[0], "manual"), (NIGHTS[1], "backfill"), (NIGHTS[2], "backfill")]
+    assert rows == [(NIGHTS[0], "manual"), *((night, "backfill") for night in NIGHTS[1:])]
     # The same nights in one process, in a place of their own that has those facts and nothing else, give the same rows.
     other = f"duckdb:///{site.folder / 'other.duckdb'}"
-    runner_of(site.settings | {"LAKE": str(lake), "WAREHOUSE": other}).nights(nights[0], nights[2])
+    runner_of(site.settings | {"LAKE": str(lake), "WAREHOUSE": other}).nights(nights[0], nights[3])
     with connect(f"duckdb:///{site.warehouse}") as by_airflow, connect(other) as at_once:
-        for table in [t for t in TABLES.values() if t.warehouse and t.by_night and t.name != "publication"]:
+        for table in [t for t in TABLES.values() if t.warehouse and t.by_night and not t.ledger]:
             for night in nights:
                 assert by_airflow.checksum(table.name, night) == at_once.checksum(table.name, night), (table.name, night)
+
+
+def backfill(site: Site, page: Any, first: str, last: str) -> None:
+    """Fill in the dialog and press the button, again where SQLite is locked: Airflow reads before it writes, so waiting does not help."""
+    for left in range(4, -1, -1):
+        page.goto(f"http://127.0.0.1:{site.port}/dags/nightly")
+        page.get_by_test_id("trigger-dag-button").click()
+        form = page.get_by_role("dialog")
+        form.get_by_text("Run this Dag for a range of dates").click()
+        for day in (first, last):
+            form.get_by_text("Select date and time").first.click()
+            page.get_by_placeholder("YYYY/MM/DD").last.fill(day.replace("-", "/"))
+            page.get_by_placeholder("HH:mm").last.fill("00:00")
+            page.keyboard.press("Enter")
+            page.keyboard.press("Escape")
+        form.get_by_text(re.compile("3 runs will be triggered")).wait_for()
+        page.screenshot(path=SHOTS / "backfill.png")
+        form.get_by_role("button", name="Run Backfill").click()
+        answer = page.get_by_text(re.compile("Backfill generated|database is locked|Internal Server Error")).first
+        answer.wait_for()
+        if "generated" in answer.inner_text() or not left:
+            break
+    page.goto("about:blank")
 
 
 def test_training_registers_a_version_for_the_next_night(site: Site) -> None:
@@ -258,17 +281,65 @@ def test_training_registers_a_version_for_the_next_night(site: Site) -> None:
     ]
 
 
-def test_a_future_night_fails_at_once_and_an_unlanded_one_is_skipped(site: Site) -> None:
-    for night, run in (("2099-01-01", "future"), ("2026-02-20", "absent")):
-        site.trigger(run, night)
+def test_the_form_refuses_a_day_that_is_none_with_the_reason(site: Site, page: Any) -> None:
+    before = {run["run_id"] for run in site.runs()}
+    page.goto(f"http://127.0.0.1:{site.port}/dags/nightly")
+    page.get_by_test_id("trigger-dag-button").click()
+    form = page.get_by_role("dialog")
+    form.locator('[name="element_ds"]').fill("2099-01-01")
+    form.get_by_test_id("trigger-dag-submit").click()
+    form.get_by_text("'2099-01-01' is not a 'day like 2026-03-01 that has begun'").first.wait_for()
+    page.screenshot(path=SHOTS / "refused.png")
+    # The date picker holds no 30th of February; below it the same fields can be typed.
+    form.get_by_text("Advanced Options").click()
+    form.locator(".monaco-editor").first.click()
+    page.keyboard.press("ControlOrMeta+A")
+    page.keyboard.insert_text('{"ds": "2026-02-30"}')
+    page.keyboard.press("Control+Shift+End")  # what the editor closes by itself
+    page.keyboard.press("Delete")
+    form.get_by_test_id("trigger-dag-submit").click()
+    form.get_by_text("'2026-02-30' is not a").first.wait_for()
+    assert {run["run_id"] for run in site.runs()} == before
+    page.goto("about:blank")
+
+
+def test_a_hostile_value_is_refused_before_a_task_starts_and_an_unlanded_night_is_skipped(site: Site) -> None:
+    before = {run["run_id"] for run in site.runs()}
+    for param in nightly.dag.params:
+        for value in HOSTILE:
+            status, said = site.refused("/api/v2/dags/nightly/dagRuns", {"logical_date": None, "conf": {param: value}})
+            assert (status, bool(said)) in ((400, True), (422, True)), (param, value)
+    assert {run["run_id"] for run in site.runs()} == before
+    site.trigger("absent", "2026-02-20")
     site.wait_for_runs({"absent": "success"})
-    deadline = time.monotonic() + 120
-    while (states := {r["run_id"]: r for r in site.runs()})["future"]["state"] != "failed":
-        assert time.monotonic() < deadline, states
-        time.sleep(2)
-    future, absent = site.tasks("future"), site.tasks("absent")
-    assert future == dict.fromkeys(STAGES, "upstream_failed") | {"ready": "failed"}
-    assert absent == dict.fromkeys(STAGES, "skipped")
-    assert "2099-01-01 is in the future" in site.logs("future")
-    attempts = list((site.home / "logs" / "tasks" / "dag_id=nightly" / "run_id=future" / "task_id=ready").glob("*.log"))
-    assert [path.name for path in attempts] == ["attempt=1.log"]
+    assert site.tasks("absent") == dict.fromkeys(STAGES, "skipped")
+
+
+def test_the_explorer_is_in_the_menu_for_whoever_is_logged_in(site: Site, page: Any) -> None:
+    address = f"http://127.0.0.1:{site.port}/explorer/"
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"{address}en/", timeout=60)
+    page.goto(f"http://127.0.0.1:{site.port}/")
+    page.get_by_role("link", name="Interests").click()
+    explorer = page.frame_locator("iframe")
+    explorer.get_by_role("heading", name=f"Night {NIGHTS[-1]}").wait_for()
+    explorer.get_by_role("link", name="Earlier night").click()
+    explorer.get_by_role("heading", name=f"Night {NIGHTS[-2]}").wait_for()
+    page.screenshot(path=SHOTS / "explorer.png")
+    page.wait_for_url(f"**/plugin/explorer/explorer/en/?ds={NIGHTS[-2]}")  # the address can be sent to somebody …
+    asked = urllib.request.Request(f"{address}en/?ds={NIGHTS[-2]}", headers={"Accept": "text/html"})
+    with urllib.request.urlopen(asked, timeout=60) as login:  # … who logs in first
+        assert login.url == f"http://127.0.0.1:{site.port}/auth/login?next={quote(f'/explorer/en/?ds={NIGHTS[-2]}', safe='')}"
+
+
+def test_the_report_and_the_calendar_show_the_nights(site: Site, page: Any) -> None:
+    page.goto((site.folder / "report" / "index.html").as_uri())
+    for night in NIGHTS:
+        page.get_by_role("row", name=night).filter(visible=True).first.wait_for()
+    page.get_by_role("link", name=NIGHTS[-1]).filter(visible=True).first.click()
+    page.get_by_role("heading", name=NIGHTS[-1]).filter(visible=True).first.wait_for()
+    page.screenshot(path=SHOTS / "report.png")
+    page.goto(f"http://127.0.0.1:{site.port}/dags/nightly/calendar")
+    page.get_by_text("2026", exact=True).first.wait_for()
+    page.screenshot(path=SHOTS / "calendar.png")
+    page.goto("about:blank")

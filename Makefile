@@ -20,7 +20,7 @@ define lock_file
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check fix lock up down generate clean-demo
+.PHONY: help demo test soak check fix lock up down generate audit clean-demo
 
 help: ## Show this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
@@ -73,6 +73,10 @@ lock: ## Pin the dependencies declared in pyproject.toml (UPGRADE=1 for newer ve
 	$(call lock_file,requirements.txt,--group airflow --group jobs --group dev)
 	$(call lock_file,docker/airflow.txt,--group airflow --constraint requirements.txt)
 	$(call lock_file,docker/jobs.txt,--group jobs --constraint requirements.txt)
+
+audit: ## Look up known vulnerabilities of the pinned packages, and write var/sbom.json
+	@$(BOOTSTRAP) test
+	@$(PY) docker/audit.py $(T)
 
 clean-demo: ## Remove what `make demo` made
 	rm -rf var/demo

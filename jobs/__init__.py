@@ -32,6 +32,7 @@ class Job:
     `last_line` names a function of the night whose answer is said last, as one line of JSON, whether the job ran or was up to date.
     `together` names a function that does the job for many nights (a list) at once, which costs less than for each.
     `in_turn` says that nights cost less one after the other, because each is spared what earlier ones did.
+    `after` names jobs that come before it although no table of the lake passes between them.
     """
 
     run: str
@@ -45,6 +46,7 @@ class Job:
     last_line: str | None = None
     together: str | None = None
     in_turn: bool = False
+    after: tuple[str, ...] = ()
 
 
 # What lists are made from, every night and when their ranker is fitted (jobs.past).
@@ -178,7 +180,16 @@ NIGHTLY: dict[str, Job] = {
         "python",
         "interests",
         "topics a user may take up next; topics held together, one after the other, alike or of one kind",
-        settings=("event_types", "sensitive_topics", "taxonomy_edges", "text_generator", "text_model"),
+        settings=("event_types", "sensitive_topics", "taxonomy_edges", "text_generator", "text_model", "release"),
+    ),
+    "count_audiences": Job(
+        "jobs.audience:count_audiences",
+        {"user_interest": 1, "interest_edge": 1},
+        ("topic_audience", "privacy_spend"),
+        "python",
+        "interests",
+        "how many users hold each topic, none where they are few",
+        settings=("sensitive_topics", "release"),
     ),
     "segment": Job(
         "jobs.segment:segment",
@@ -245,7 +256,7 @@ NIGHTLY: dict[str, Job] = {
         "python",
         "lists",
         "earlier lists against tonight's events, beside simple baselines, and by arms of experiments; how good the topics are",
-        settings=("event_types", "sensitive_topics", "list_rules"),
+        settings=("event_types", "sensitive_topics", "list_rules", "release"),
     ),
     "audit": Job(
         "jobs.quality:audit",
@@ -272,6 +283,8 @@ NIGHTLY: dict[str, Job] = {
                 "user_interest_expansion",
                 "user_segment",
                 "interest_edge",
+                "topic_audience",
+                "privacy_spend",
                 "user_topn",
                 "topn_outcome",
                 "eval_metric",
@@ -287,6 +300,18 @@ NIGHTLY: dict[str, Job] = {
         "publish",
         "all warehouse tables of the night in one transaction",
         together="jobs.publish:publish_together",
+    ),
+    # A stage of its own: a page that cannot be made is no reason to call the night's publication failed.
+    "report": Job(
+        "jobs.report:report",
+        {"item": 1},
+        (),
+        "python",
+        "report",
+        "a page of the night for people, one of the topics, and the calendar of all nights",
+        optional=("item",),
+        together="jobs.report:report_together",
+        after=("publish",),
     ),
 }
 
@@ -384,6 +409,7 @@ def stage_edges(registry: Mapping[str, Job]) -> list[tuple[str, str]]:
         return list(pairwise(names))
     writer = {table: job.stage for job in registry.values() for table in job.writes}
     edges = {(writer[t], job.stage) for job in registry.values() for t in job.reads if t in writer and writer[t] != job.stage}
+    edges |= {(registry[earlier].stage, job.stage) for job in registry.values() for earlier in job.after}
     order = list(stages(registry))
     return sorted(edges, key=lambda e: (order.index(e[0]), order.index(e[1])))
 

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from jobs import JOBS, NIGHTLY, ON_REQUEST, TRAINING, Job, stages, tools
+from jobs.observe import logs
 from jobs.options import (
     EX_ABSENT,
     EX_TEMPFAIL,
@@ -142,6 +143,12 @@ def _tidy(**values: Any) -> None:
     run(values, work)
 
 
+def _retain(**values: Any) -> None:
+    from jobs.retention import retain
+
+    run(values, lambda r: retain(r, values["dry_run"]))
+
+
 def _embed_shard(**values: Any) -> None:
     from jobs.gpu import embed_shard
 
@@ -204,6 +211,36 @@ def _migrate(**values: Any) -> None:
     guard(work)
 
 
+def _status(**values: Any) -> None:
+    """Print how things stand as JSON, and write it as metrics where METRICS_FOLDER says."""
+    settings = settings_of(values, secret=False)
+
+    def work() -> None:
+        from jobs.observe.state import looked_up
+
+        if settings.metrics_folder:
+            from jobs.observe.metrics import write_status
+
+            write_status(settings)
+        click.echo(json.dumps(looked_up(settings), indent=1, ensure_ascii=False))
+
+    guard(work)
+
+
+def _probe(**values: Any) -> None:
+    """Print one line of JSON; exit 0 when all is well, 1 when not."""
+    from jobs.observe.alerts import alert, post, runbook
+    from jobs.observe.state import probe
+
+    settings = settings_of(values, secret=False)
+    well, found = probe(settings, values["max_age_h"] or settings.max_night_age_h, values["airflow"] or settings.airflow_url)
+    found["faults"] = [fault | {"runbook": runbook(settings, fault["what"])} for fault in found["faults"]]
+    if values["alert"]:
+        found["not_sent"] = [why for fault in found["faults"] if (why := post(settings, alert(settings, fault["what"], fault["why"])))]
+    click.echo(logs.hidden(json.dumps(found, ensure_ascii=False)))
+    sys.exit(0 if well else 1)
+
+
 def _ready(**values: Any) -> None:
     """Exit 0 once the night is over and landed, 75 before its end, 99 when it never landed, 1 for a night still to come."""
     from recsys_core.landing import Landing
@@ -212,23 +249,28 @@ def _ready(**values: Any) -> None:
     zone = ZoneInfo(settings.time_zone)
     now = dt.datetime.now(zone)
     if ds > now.date():
-        click.echo(f"{ds} is in the future: it is {now:%Y-%m-%d %H:%M} in {settings.time_zone}", err=True)
+        logs.complain(f"{ds} is in the future: it is {now:%Y-%m-%d %H:%M} in {settings.time_zone}")
         sys.exit(1)
     end = dt.datetime.combine(ds + dt.timedelta(days=1), dt.time(), zone) + dt.timedelta(seconds=settings.grace_s)
     if now < end:
-        click.echo(f"{ds} is not over: it ends, grace included, at {end:%Y-%m-%d %H:%M:%S %Z}", err=True)
+        logs.complain(f"{ds} is not over: it ends, grace included, at {end:%Y-%m-%d %H:%M:%S %Z}")
         sys.exit(EX_TEMPFAIL)
     if ds not in Landing(settings.landing).nights():
-        click.echo(f"absent: nothing was landed for {ds} below {settings.landing}", err=True)
+        logs.complain(f"absent: nothing was landed for {ds} below {settings.landing}")
         sys.exit(EX_ABSENT)
-    click.echo(f"{ds} is over and landed")
+    logs.say(f"{ds} is over and landed")
 
 
 def _input_options() -> list[click.Parameter]:
-    sources = "steam, stackexchange, online-retail, movielens, amazon-reviews, segment, ga4 or canonical"
+    sources = "steam, stackexchange, online-retail, movielens, amazon-reviews, segment, ga4, canonical, or mapped: your own columns"
     return [
         click.Option(["--source"], required=True, help=sources),
         click.Option(["--input"], type=click.Path(exists=True), required=True, help="file or folder, as its owner distributes it"),
+        click.Option(
+            ["--mapping"],
+            type=click.Path(exists=True, dir_okay=False),
+            help="of --source mapped: TOML file that says which column is what [default mapping.toml in the input's folder]",
+        ),
     ]
 
 
@@ -327,6 +369,11 @@ def _others() -> dict[str, tuple[str, Callable[..., None], Callable[[], list[cli
                 click.Option(["--dry-run"], is_flag=True, help="only say what would go"),
             ],
         ),
+        "retain": (
+            "Remove what is older than RETAIN_LANDING_DAYS, RETAIN_LAKE_DAYS, RETAIN_TEXT_DAYS and RETAIN_WAREHOUSE_DAYS say.",
+            _retain,
+            lambda: [click.Option(["--dry-run"], is_flag=True, help="only say what would go")],
+        ),
         "forget": (
             "Erase users from delivered files, lake and warehouse; prints a report as JSON, without ids.",
             _forget,
@@ -385,7 +432,18 @@ def _others() -> dict[str, tuple[str, Callable[..., None], Callable[[], list[cli
             ],
         ),
         "migrate": ("Bring the warehouse to the declared tables; what was published stays.", _migrate, list),
-        "report": ("The HTML pages of a published night and of the topics.", tools.report, lambda: [ds_option()]),
+        "status": ("How things stand, as JSON: the last good night, its age, rows and checks, the models, the last runs.", _status, list),
+        "probe": (
+            "Whether all is well, as one line of JSON and the exit code (0 yes, 1 no): for a scheduler outside of Airflow.",
+            _probe,
+            lambda: [
+                click.Option(
+                    ["--max-age-h"], type=click.FloatRange(0), help="hours that the last night may be over [setting MAX_NIGHT_AGE_H]"
+                ),
+                click.Option(["--airflow"], metavar="URL", help="an Airflow to ask, too, like http://127.0.0.1:8080 [setting AIRFLOW_URL]"),
+                click.Option(["--alert"], is_flag=True, help="post what is not well to ALERT_WEBHOOK"),
+            ],
+        ),
         "generate": ("Write the generated files again: DDL, table list, schemas.", tools.generate, list),
     }
 

@@ -83,7 +83,6 @@ def demo(nights: int, say: Callable[[str], None]) -> None:
 
 def _show(runner: Runner, ds: dt.date, say: Callable[[str], None]) -> None:
     """Print one user's interests and list, the night's metrics, and where to go on."""
-    from recsys_core.report import write_report
     from recsys_core.warehouse import connect
 
     with connect(runner.settings.warehouse) as warehouse:
@@ -128,9 +127,8 @@ def _show(runner: Runner, ds: dt.date, say: Callable[[str], None]) -> None:
         for r in rows(metrics, ds=ds):
             name = f"{r['metric']}@{r['k']}" if r["k"] else r["metric"]
             say(f"  {name:12}  {_interval(r, 'value', 'ci')}  {r['baseline_value']:10.4f}   {_interval(r, 'diff', 'diff_ci')}")
-        page = write_report(warehouse.query, ds, Path(runner.settings.report), runner.lake)
     example = Path("sql/queries/1_who_is_this_user.sql")
-    say(f"\nwarehouse  {runner.settings.warehouse.removeprefix('duckdb:///')}\nreport     {page}")
+    say(f"\nwarehouse  {runner.settings.warehouse.removeprefix('duckdb:///')}\nreport     {Path(runner.settings.report) / f'{ds}.html'}")
     say(
         "\nTo try next:\n"
         "  make up                                     Airflow on http://127.0.0.1:8080, on these nights\n"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs import JOBS, NIGHTLY, writer_of
-from jobs.runner import NotBuiltError, ParameterError, Runner, parameters_of
+from jobs.runner import NotBuiltError, ParameterError, RemovedError, Runner, parameters_of
 from recsys_core import registry
 from recsys_core.attempts import Attempt, claim
 from recsys_core.erasure import requests, rows
@@ -196,7 +196,7 @@ class _Erasure:
                         continue
                     try:
                         stamp = self.runner.stamp(job, ds, under, params)
-                    except NotBuiltError:
+                    except (NotBuiltError, RemovedError):
                         continue
                     if all(m and m.input_hash == stamp.input_hash for m in live):
                         found.add((job, ds.isoformat(), under.model_version if under else ""))
@@ -270,9 +270,9 @@ class _Erasure:
 
     def _pages(self, keys: Iterable[str]) -> list[str]:
         """Remove the nightly reports that show one of them; returns their names."""
-        pages = [
-            p for p in sorted(Path(self.runner.settings.report).glob("*.html")) if (text := p.read_text()) and any(k in text for k in keys)
-        ]
+        folder = self.runner.settings.report
+        kept = sorted(Path(folder).glob("*.html")) if folder else []
+        pages = [p for p in kept if (text := p.read_text(encoding="utf-8")) and any(k in text for k in keys)]
         for page in pages:
             page.unlink()
         return [page.name for page in pages]

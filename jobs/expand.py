@@ -52,9 +52,8 @@ def expand(
     words = [json.loads(topic[t]["keywords"]) for t in ids.tolist()]
 
     taken = _taken(night)
-    counted = graph.counted(taken, night.ds)
+    edges = _counted(night, taken, ids.tolist(), max(min_users, night.release.least))
     alike = graph.similarity(centres, words)
-    edges = graph.cooccurrence(counted.held, min_users) + graph.transitions(counted, min_users)
     edges += graph.similar(ids, alike) + graph.taxonomy(*_known(night, topic, ids.tolist(), hidden))
     edges = [{"ds": night.ds, **e} for e in edges if hidden.isdisjoint((e["src_topic_id"], e["dst_topic_id"]))]
     night.write("interest_edge", pa.Table.from_pylist(edges, schema=TABLES["interest_edge"].arrow_schema()))
@@ -72,6 +71,21 @@ def expand(
     for method, made in expansion.expansions(found, leads, peers).items():
         parts.append(_rows(night.ds, method, made, found.users, ids, expansion.reasons(method, labels)))
     night.write("user_interest_expansion", pa.concat_tables(parts))
+
+
+def _counted(night: Night, taken: pa.Table, ids: list[int], least: int) -> list[dict[str, object]]:
+    """Edges that `least` users stand behind; with noise those of topics held together alone, since an order in time would take too much."""
+    from recsys_core import graph
+    from recsys_core.privacy import release
+
+    rule = night.release
+    if rule.epsilon is None:
+        counted = graph.counted(taken, night.ds)
+        return graph.cooccurrence(counted.held, least) + graph.transitions(counted, least)
+    held = graph.counted(release.strongest(taken, rule.cap), night.ds).held
+    noisy, spent = release.together(held, ids, night.ds, rule, night.settings.secret())
+    release.spend(night.lake, night.ds, "interest_edge", spent)
+    return graph.cooccurrence(noisy, least)
 
 
 def _taken(night: Night) -> pa.Table:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from recsys_core.declared import Stances
     from recsys_core.events import Weights
     from recsys_core.experiments import Experiment
+    from recsys_core.privacy.release import Release
     from recsys_core.ranking.policy import ListRules
     from recsys_core.sensitive import Sensitive
 
@@ -32,7 +33,10 @@ ONE_DAY = dt.timedelta(days=1)
 
 @dataclass
 class Night:
-    """What a job is given: its night, what it may read, and where it writes. Rows go in and out through here alone."""
+    """What a job is given: its night, what it may read, and where it writes. Rows go in and out through here alone.
+
+    `written` has the manifest of each partition that was written so far, `published` the rows of each warehouse table that went out.
+    """
 
     runner: Runner
     job: str
@@ -43,6 +47,7 @@ class Night:
     trigger: str = "manual"
     attempt: Attempt | None = None
     written: dict[str, Manifest] = field(default_factory=dict)
+    published: dict[str, int] = field(default_factory=dict)
 
     @property
     def spec(self) -> Job:
@@ -98,6 +103,12 @@ class Night:
     def list_rules(self) -> ListRules:
         """The site's rules of lists; the job declares that it uses them."""
         found: ListRules = self._declared("list_rules")
+        return found
+
+    @property
+    def release(self) -> Release:
+        """How numbers about users may leave; the job declares that it uses it."""
+        found: Release = self._declared("release")
         return found
 
     @property

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from jobs import NIGHTLY
+from jobs.observe import logs
 from jobs.settings import SettingError, Settings, load_settings
 
 EX_TEMPFAIL, EX_ABSENT = 75, 99
@@ -52,8 +53,9 @@ OPTIONS_OF: dict[str, tuple[str, ...]] = {
     "ready": ("landing",),
     "tidy": ("lake",),
     "query": ("warehouse",),
-    "report": ("lake", "warehouse"),
     "migrate": ("warehouse",),
+    "status": ("landing", "warehouse"),
+    "probe": ("landing", "warehouse"),
 }
 
 
@@ -76,6 +78,7 @@ def settings_of(values: dict[str, Any], secret: bool = True) -> Settings:
         raise click.UsageError(faults) from error
     except (SettingError, SettingsError) as error:
         raise click.UsageError(str(error)) from error
+    logs.begin(loaded.log_format, loaded.secrets())
     _check_places(loaded)
     return loaded
 
@@ -111,18 +114,18 @@ def guard(work: Callable[[], None]) -> None:
     try:
         work()
     except NotBuiltError as error:
-        click.echo(f"not built yet: {error}", err=True)
+        logs.complain(f"not built yet: {error}")
         sys.exit(EX_TEMPFAIL)
     except ParameterError as error:
         raise click.UsageError(str(error)) from error
     except AbsentNightError as error:
-        click.echo(f"absent: {error}", err=True)
+        logs.complain(f"absent: {error}")
         sys.exit(EX_ABSENT)
     except Exception as error:
         died = None if isinstance(error, LakeError) else death(error)
         if died is None and not isinstance(error, (LakeError, OSError)) and type(error) is not RuntimeError:
             raise
-        click.echo(f"failed: {died or error}", err=True)
+        logs.complain(f"failed: {died or error}")
         sys.exit(1)
 
 
@@ -130,7 +133,7 @@ def run(values: dict[str, Any], work: Callable[[Any], None]) -> None:
     from jobs.runner import Runner
 
     now = dt.datetime.now(dt.UTC).replace(microsecond=0)
-    runner = Runner(settings_of(values), lambda line: click.echo(line), bool(values.get("use_current_models")), now)
+    runner = Runner(settings_of(values), logs.say, bool(values.get("use_current_models")), now)
 
     def whole() -> None:
         try:

@@ -37,21 +37,20 @@ def audit(night: Night) -> None:
 
 def _of_lists(night: Night) -> dict[str, tuple[str, int]]:
     """The checks of the night's lists, none while there are no lists: deliveries can be looked at as soon as they are cleaned."""
+    from jobs import past
     from recsys_core.ranking import checks
-    from recsys_core.recommenders import history
 
     if not night.nights("user_topn"):
         return {}
-    lists = night.read("user_topn")
+    lists = past.lists(night, night.ds)
     users = checks.short(lists)["user_key"].unique()
-    facts = (night.lake.read("user_item_day", [d], history.COLUMNS) for d in night.nights("user_item_day"))
-    rows = checks.met(lists, users, facts, night.event_types)
+    rows = checks.told(lists, users, past.by_night(night))
     topics = night.read("item_topic", columns=["item_id", "topic_id", "rank"])
     site = checks.Site(
         night.read("item"),
         night.read("category"),
         topics.filter(pc.equal(topics["rank"], 1)),
-        night.read("session", columns=["user_key", "region"]),
+        past.sessions(night),
         night.stances.muted,
         night.sensitive,
     )
@@ -83,7 +82,7 @@ def accept(runner: Runner, ds: dt.date, check: str, table: str | None, reason: s
     if unbuilt:
         runner.say(f"{ds} is not published yet: {', '.join(unbuilt)} not built; run `python -m jobs night --ds {ds}`")
         return
-    runner.night(ds, publish, trigger=trigger)
+    runner.night(ds, [*publish, "report"], trigger=trigger)
 
 
 def replay(runner: Runner, ds: dt.date, reasons: Iterable[str], trigger: str) -> None:

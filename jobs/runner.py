@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import hmac
 import importlib
 import inspect
 import time
@@ -17,11 +18,14 @@ from jobs import JOBS, NIGHTLY, TRAINING, Job, is_fact
 from jobs.as_of import KNOWN_CUTOFF, known_cutoff
 from jobs.models import NightModels, topic_model_of
 from jobs.night import ONE_DAY, Night
-from recsys_core import evolution, registry
+from jobs.observe import logs
+from jobs.observe.observer import Observer
+from recsys_core import evolution, job_runs, registry
 from recsys_core.acceptance import acceptances
 from recsys_core.events import FITTED_WEIGHTS
 from recsys_core.lake import Lake, LakeError, Manifest, Stamp, canonical_json, digest
 from recsys_core.landing import Landing
+from recsys_core.retention import built_from
 from recsys_core.tables import TABLES
 from recsys_core.vectors import VectorStore
 
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
 _NOT_CONFIG = {"device", "trigger"}
 # A partition column's value where there is no model: no such partition exists.
 NONE = "none"
+# What clean notes of the secret of the user keys, and the folder of all that were in use.
+_KEY, _KEYS = "user_key_secret", "_keys"
 NO_MODEL = "no topic model, or no fitted encoder, is valid for this night"
 
 
@@ -44,6 +50,10 @@ class NotBuiltError(LakeError):
 
 class ParameterError(LakeError):
     """Parameters of a job that do not go together."""
+
+
+class RemovedError(LakeError):
+    """What a night is made of was removed for its age: it stays as it is."""
 
 
 class AbsentNightError(LakeError):
@@ -57,9 +67,22 @@ def code_version() -> str:
     root = Path(__file__).resolve().parent.parent
     apart = {
         root / "jobs" / name
-        for name in ("__main__.py", "options.py", "tools.py", "demo.py", "erase.py", "intraday.py", "overlay.py", "workers.py")
+        for name in (
+            "__main__.py",
+            "dictionary.py",
+            "options.py",
+            "tools.py",
+            "demo.py",
+            "erase.py",
+            "intraday.py",
+            "overlay.py",
+            "report.py",
+            "retention.py",
+            "workers.py",
+        )
     }
     apart |= {root / "recsys_core" / "erasure" / name for name in ("landing.py", "rows.py")}
+    apart |= {root / "recsys_core" / name for name in ("job_runs.py", "status.py")} | set((root / "jobs" / "observe").rglob("*.py"))
     apart |= {path for name in ("intraday", "report", "simulate", "sources") for path in (root / "recsys_core" / name).rglob("*.py")}
     for path in sorted({*(root / "jobs").rglob("*.py"), *(root / "recsys_core").rglob("*.py")} - apart):
         hasher.update(str(path.relative_to(root)).encode())
@@ -113,6 +136,7 @@ class Runner:
         self.lake, self.landing = Lake(settings.lake), Landing(settings.landing)
         self.models = NightModels(self.lake, settings.encoder, use_current_models)
         self._vectors: dict[str | None, VectorStore] = {}
+        self.observer = Observer(settings, lambda line: self.say(line))
 
     @staticmethod
     def spec(job: str) -> Job:
@@ -125,6 +149,17 @@ class Runner:
         from recsys_core.spark import session
 
         return session(self.settings.spark_master, conf=self.settings.spark_conf)
+
+    @cached_property
+    def key(self) -> str:
+        """A mark of the secret of the user keys, and of its name."""
+        # User keys are SHA-256 of the same secret: this is no user's.
+        return digest([self.settings.key_id, hmac.digest(self.settings.secret(), b"", "sha512").hex()])[:16]
+
+    @property
+    def built_from(self) -> dt.date | None:
+        """The first night that can still be built, when something of those before it was removed for its age."""
+        return built_from(self.lake)
 
     def vectors(self, space: str | None) -> VectorStore:
         """Vectors in an embedding space; two spaces never meet."""
@@ -161,6 +196,8 @@ class Runner:
         """
         found, missing = self.look_back(job, table, ds, under, back)
         if missing and table not in JOBS[job].optional:
+            if self.built_from and missing[0] < self.built_from:
+                raise RemovedError(f"{job} of {ds.isoformat()} needs {table} of {missing[0].isoformat()}, which was removed for its age")
             first, last = missing[0].isoformat(), missing[-1].isoformat()
             # Nights are embedded in the space of their own topics; a training sees to those of its own.
             training = job in TRAINING and table == "text_embedding"
@@ -183,13 +220,22 @@ class Runner:
             return [], []
         first = ds - dt.timedelta(days=min(back or declared, declared) - 1)
         landed = [d for d in self.landing.nights() if first <= d <= ds]
-        found, missing = [], []
+        found, missing, strange = [], [], self._keyed_otherwise(d for d in landed if d != ds)
         for night in sorted({*landed, ds}):
-            if self.lake.manifest(table, night, **parts) is not None:
+            if night in strange and self.built_from and night < self.built_from:
+                continue  # users of before have other names now, and nothing gives them these
+            if night not in strange and self.lake.manifest(table, night, **parts) is not None:
                 found.append(night)
             elif night in landed and (is_fact(table) or night == ds or self.lake.exists(f"_requested/ds={night.isoformat()}")):
                 missing.append(night)
         return found, missing
+
+    def _keyed_otherwise(self, nights: Iterable[dt.date]) -> set[dt.date]:
+        """Nights that were cleaned with another secret of the user keys: who is who in them and now cannot be told."""
+        if self.lake.names(_KEYS) in ([], [self.key]):
+            return set()
+        cleaned = {night: self.lake.manifest("id_map", night) for night in nights}
+        return {night for night, made in cleaned.items() if made and any(w == _KEY and key != self.key for w, key in made.inputs)}
 
     def inputs(self, job: str, ds: dt.date, under: registry.ModelVersion | None) -> list[tuple[str, str]]:
         """(what, checksum) of all that a job reads for ds."""
@@ -265,6 +311,11 @@ class Runner:
         """Run one job for a night, under each topic model it needs (or the one given), unless an equal run is live."""
         if job in NIGHTLY and ds not in self.landing.nights():
             raise AbsentNightError(f"nothing was landed for {ds.isoformat()}: no {self.landing.url}/events/ds={ds.isoformat()}")
+        if job in NIGHTLY and self.built_from and ds < self.built_from:
+            raise RemovedError(
+                f"{ds.isoformat()} stays as it is: of the nights before {self.built_from.isoformat()} something was removed for its age "
+                "(`python -m jobs retain`)"
+            )
         models = [under] if under else self.models_for(job, ds)
         if not models:
             self.say(f"{ds.isoformat()} {job}: {NO_MODEL}")
@@ -288,18 +339,26 @@ class Runner:
         if live and not force and all(m is not None and m.input_hash == stamp.input_hash for m in live):
             # Its own attempt may have been cut off after the last manifest.
             self.lake.clear_staging(night.attempted, ds, max(m.attempt for m in live if m))
-            self.say(f"{ds.isoformat()} {job}: up to date")
+            with logs.about(**logs.of_night(night), state="up to date"):
+                self.say(f"{ds.isoformat()} {job}: up to date")
             self.say_last(night)
             return
         night = night.begun()
+        if "landing" in spec.reads:
+            self.lake.create(f"{_KEYS}/{self.key}")
         if "force" in params:
             params["force"] = force
-        function_of(spec)(night, **params)
-        if forgotten := [t for t in spec.writes if t not in night.written]:
-            raise LakeError(f"job {job} did not write {', '.join(forgotten)}, which it declares: write it in {spec.run}, empty if need be")
-        self.lake.clear_staging(night.attempted, ds, night.stamp.attempt)
-        counts = ", ".join(f"{t} {m.rows:,}" for t, m in night.written.items())
-        self.say(f"{ds.isoformat()} {job}: {time.perf_counter() - started:.1f} s{' – ' + counts if counts else ''}")
+        with self.observer.watching([night]):
+            function_of(spec)(night, **params)
+            if forgotten := [t for t in spec.writes if t not in night.written]:
+                raise LakeError(
+                    f"job {job} did not write {', '.join(forgotten)}, which it declares: write it in {spec.run}, empty if need be"
+                )
+            self.lake.clear_staging(night.attempted, ds, night.stamp.attempt)
+        counts, seconds = {t: m.rows for t, m in night.written.items()}, time.perf_counter() - started
+        said = ", ".join(f"{t} {rows:,}" for t, rows in counts.items())
+        with logs.about(**logs.of_night(night), state="done", seconds=round(seconds, 1), counts=counts | night.published):
+            self.say(f"{ds.isoformat()} {job}: {seconds:.1f} s{' – ' + said if said else ''}")
         self.say_last(night)
 
     def run_together(self, job: str, nights: Iterable[dt.date], force: bool = False, trigger: str = "manual") -> None:
@@ -307,21 +366,25 @@ class Runner:
         spec = JOBS[job]
         assert spec.together is not None, f"{job} does one night at a time"
         made = [replace(self.prepared(job, ds, m), trigger=trigger) for ds in nights for m in self.models_for(job, ds)]
-        _named(spec.together)([night.begun() for night in made], force=force)
+        begun = [night.begun() for night in made]
+        with self.observer.watching(begun):
+            _named(spec.together)(begun, force=force)
 
     def say_last(self, night: Night) -> None:
         """Say the last line of a job that has one."""
         if name := JOBS[night.job].last_line:
-            self.say(canonical_json(_named(name)(night)))
+            with logs.about(**logs.of_night(night)):
+                self.say(canonical_json(_named(name)(night)))
 
     def stamp(self, job: str, ds: dt.date, under: registry.ModelVersion | None, params: dict[str, Any]) -> Stamp:
         """What a run of the job would be stamped with now: its inputs, and the hash over them, parameters, settings, models and code."""
         spec, inputs = JOBS[job], self.inputs(job, ds, under)
+        inputs += [(_KEY, self.key)] if "landing" in spec.reads else []
         models, settings = self.stamped_models(job, under), self.settings
         config = {
             "params": {k: v for k, v in params.items() if k not in _NOT_CONFIG},
             "time_zone": settings.time_zone,
-            "key": [settings.key_id, hashlib.sha256(settings.secret()).hexdigest()[:16]],
+            "key": self.key,
             **{name: _config(getattr(settings, name)) for name in spec.settings},
         }
         input_hash = digest([job, ds.isoformat(), inputs, config, models, code_version()])
@@ -371,6 +434,9 @@ class Runner:
         from jobs.workers import Workers
 
         landed = [d for d in self.landing.nights() if first <= d <= last]
+        if landed and self.built_from and landed[0] < self.built_from:
+            self.say(f"nights before {self.built_from.isoformat()} stay as they are: something of them was removed for its age")
+            landed = [d for d in landed if d >= self.built_from]
         if not landed:
             raise AbsentNightError(f"nothing was landed from {first.isoformat()} to {last.isoformat()} below {self.landing.url}/events")
         jobs = list(jobs)
@@ -403,8 +469,10 @@ class Runner:
         from recsys_core.topics.tables import model_tables
         from recsys_core.warehouse import connect
 
+        runs, notes = job_runs.noted(self.lake)
         with connect(self.settings.warehouse, self.say) as warehouse:
-            warehouse.publish_models(model_tables(self.lake, self.settings.sensitive_topics))
+            warehouse.publish_models(model_tables(self.lake, self.settings.sensitive_topics, self.settings.release), runs=runs)
+        job_runs.taken(self.lake, notes)
 
     def close(self) -> None:
         """Stop the Spark session, if one was started."""

@@ -6,9 +6,11 @@ import datetime as dt
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator
@@ -20,12 +22,15 @@ if TYPE_CHECKING:
     from recsys_core.annotate.classify import Taxonomy
     from recsys_core.experiments import Experiments
     from recsys_core.generate import TextGenerator
+    from recsys_core.privacy.release import Release
     from recsys_core.ranking.policy import ListRules
     from recsys_core.segments.rules import Rules
     from recsys_core.sensitive import Sensitive
     from recsys_core.taxonomy_edges import TaxonomyEdges
 
 T = TypeVar("T")
+# What is kept for so many days: RETAIN_LANDING_DAYS and so on.
+RETAINED = ("landing", "lake", "text", "warehouse")
 
 
 class SettingError(Exception):
@@ -40,7 +45,10 @@ class Settings(BaseSettings):
     landing: str = Field("var/landing", description="root of the landing zone (a path or any fsspec URL)")
     lake: str = Field("var/lake", description="root of the lake (a path or any fsspec URL)")
     warehouse: str = Field("duckdb:///var/warehouse.duckdb", description="duckdb:///path or postgresql://user@host:port/database")
-    report: str = Field("var/report", description="folder of the nightly reports")
+    warehouse_reader: str | None = Field(
+        None, description="the warehouse as the explorer's pages connect to it: a role that only reads; without it, as WAREHOUSE"
+    )
+    report: str = Field("var/report", description="folder of the nightly reports; empty: none are made")
     user_key_secret: SecretStr | None = Field(None, description="secret of the user keys, used as UTF-8 bytes")
     user_key_secret_file: str | None = Field(None, description="file that holds the secret")
     key_id: str = Field("k1", description="name of the secret in use")
@@ -59,6 +67,22 @@ class Settings(BaseSettings):
     )
     topic_models: str = Field("kmeans,lda", description="topic models that training fits, comma-separated: nights use the first")
     embed_on: str = Field("local", pattern="^(local|spark)$", description="whether this process embeds new texts, or Spark's executors do")
+    k_anonymity: int = Field(
+        20, ge=1, le=100_000, description="users that must stand behind a number about users before it is published or shown"
+    )
+    dp_epsilon: float | None = Field(
+        None,
+        gt=0,
+        le=20,
+        description="privacy budget of topic_audience and of interest_edge a night, each: docs/security.md; none: no noise",
+    )
+    dp_topics: int = Field(5, ge=1, le=50, description="DP_EPSILON: topics for which a user counts at most, the strongest")
+    retain_landing_days: int | None = Field(None, ge=36, description="days that delivered events are kept; blank: for ever")
+    retain_lake_days: int | None = Field(
+        None, ge=1, description="days that a table of the lake is kept, or as long as jobs look back on it"
+    )
+    retain_text_days: int | None = Field(None, ge=1, description="the same for tables that hold what users wrote or are called")
+    retain_warehouse_days: int | None = Field(None, ge=9, description="days that published nights are kept; blank: for ever")
     event_types_file: str | None = Field(None, description="TOML file with other weights and decay of event types: docs/event-types.md")
     sensitive_topics_file: str | None = Field(
         None, description="TOML file of topics, by id or by words, that are never expanded and never shown: docs/interests.md"
@@ -103,6 +127,33 @@ class Settings(BaseSettings):
     )
     taxonomy_file: str | None = Field(None, description="TSV file of labels for texts: label, English words, Chinese words")
 
+    run_jobs: str = Field(
+        "local",
+        pattern="^(local|pod|submit)$",
+        description="where Airflow's tasks run their commands: local, a pod of Kubernetes each, or submit, Spark's by spark-submit",
+    )
+    jobs_python: str | None = Field(None, description="interpreter of the jobs where Airflow has an environment of its own")
+    pod_templates: str | None = Field(
+        None, description="RUN_JOBS=pod: folder of default.yaml, a pod, and of what differs in that of a stage, by its name"
+    )
+    spark_submit: str | None = Field(
+        None, description="RUN_JOBS=submit: the words before the job's own, from spark-submit to the path of docker/submit.py"
+    )
+
+    log_format: str = Field("text", pattern="^(text|json)$", description="what commands say: text for people, json for machines")
+    metrics_folder: str | None = Field(None, description="folder of metrics in Prometheus's text format: docs/operations.md")
+    lineage_file: str | None = Field(None, description="file to which OpenLineage events are appended, a JSON object a line")
+    alert_webhook: SecretStr | None = Field(None, description="URL that alerts are posted to as JSON")
+    alert_webhook_file: str | None = Field(None, description="file that holds that URL")
+    runbook_url: str = Field("docs/operations.md", description="where the runbook is read; alerts link to its sections")
+    max_night_age_h: float = Field(36.0, gt=0, description="hours after the end of the last published night from which on it is late")
+    airflow_url: str | None = Field(None, description="Airflow that the probe asks, like http://127.0.0.1:8080")
+    # Airflow's own words for the task that runs a command.
+    airflow_ctx_dag_id: str | None = None
+    airflow_ctx_dag_run_id: str | None = None
+    airflow_ctx_task_id: str | None = None
+    airflow_ctx_try_number: str | None = None
+
     @field_validator("time_zone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
@@ -125,10 +176,15 @@ class Settings(BaseSettings):
             raise ValueError(f"{value!r} is no moment with a time and a zone, like 2026-03-16T00:00:00Z") from error
         return found.astimezone(dt.UTC)
 
-    @field_validator("warehouse")
+    @field_validator("dp_epsilon", *(f"retain_{what}_days" for what in RETAINED), mode="before")
     @classmethod
-    def _known_warehouse(cls, value: str) -> str:
-        if not value.startswith(("duckdb:///", "postgresql://", "postgres://")):
+    def _blank(cls, value: Any) -> Any:
+        return value or None
+
+    @field_validator("warehouse", "warehouse_reader")
+    @classmethod
+    def _known_warehouse(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("duckdb:///", "postgresql://", "postgres://")):
             raise ValueError("give duckdb:///path/to/file.duckdb or postgresql://user@host:port/database")
         return value
 
@@ -148,6 +204,22 @@ class Settings(BaseSettings):
                 "(`make demo` generates one into var/demo/settings.env)"
             )
         return value.encode()
+
+    def webhook(self) -> str:
+        """The URL that alerts are posted to, '' when there is none; SettingError when its file is missing."""
+        return self._secret_of("alert_webhook")
+
+    def secrets(self) -> set[str]:
+        """All that no line, metric or event may hold: secret settings, those of files, and the password of the warehouse."""
+        fields, found = type(self).model_fields, set()
+        for name in (name for name, field in fields.items() if field.annotation == SecretStr | None and f"{name}_file" in fields):
+            with suppress(SettingError):  # who needs it says that its file is missing
+                found.add(self._secret_of(name))
+        for url in (self.warehouse, self.warehouse_reader or ""):
+            if password := re.match(r"\w+://[^/@]*?:([^@/]*)@", url):
+                found |= {password[1], unquote(password[1])}
+            found |= set(re.findall(r"[?&]password=([^&]+)", url))
+        return found - {""}
 
     def generator(self) -> TextGenerator:
         """What writes short texts for people; SettingError when it cannot be made."""
@@ -177,6 +249,13 @@ class Settings(BaseSettings):
         if not Path(file).is_file():
             raise SettingError(f"{name.upper()}_FILE names {file}, which is not there")
         return Path(file).read_text(encoding="utf-8").strip()
+
+    @property
+    def release(self) -> Release:
+        """How numbers about users may leave."""
+        from recsys_core.privacy.release import Release
+
+        return Release(self.k_anonymity, self.dp_epsilon, self.dp_topics)
 
     @cached_property
     def event_types(self) -> Weights:
@@ -244,13 +323,18 @@ class Settings(BaseSettings):
             raise SettingError(f"{name.upper()}: {error}") from error
 
 
-def load_settings() -> Settings:
-    """Settings of this process; pydantic's ValidationError names each wrong value, SettingError a missing file or a wrong one."""
+def read_settings() -> Settings:
+    """The values alone, for who has not what the files that they name are read with: Airflow's tasks."""
     named = os.environ.get("SETTINGS_FILE")
     if named and not Path(named).exists():
         raise SettingError(f"SETTINGS_FILE names {named}, which is not there")
     path = named or "settings.env"
-    loaded = Settings(_env_file=path if Path(path).is_file() else None)
+    return Settings(_env_file=path if Path(path).is_file() else None)
+
+
+def load_settings() -> Settings:
+    """Settings of this process; pydantic's ValidationError names each wrong value, SettingError a missing file or a wrong one."""
+    loaded = read_settings()
     # A wrong file is said before any job starts.
     _ = loaded.event_types, loaded.taxonomy, loaded.sensitive_topics, loaded.taxonomy_edges, loaded.segments
     if loaded.lists_file:  # without one nothing is to be checked, and what reads it loads scipy

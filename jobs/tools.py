@@ -1,4 +1,4 @@
-"""Commands beside the jobs: simulate, land, check, query, report, demo, generate."""
+"""Commands beside the jobs: simulate, land, check, query, demo, generate."""
 
 from __future__ import annotations
 
@@ -40,7 +40,14 @@ def land(**values: Any) -> None:
         settings = settings_of(values, secret=False)
         try:
             report = land(
-                values["source"], values["input"], settings.landing, values["first"], values["last"], _rows_read, settings.time_zone
+                values["source"],
+                values["input"],
+                settings.landing,
+                values["first"],
+                values["last"],
+                _rows_read,
+                settings.time_zone,
+                values["mapping"],
             )
         except SourceError as error:
             raise RuntimeError(str(error)) from error
@@ -61,7 +68,7 @@ def check(**values: Any) -> None:
 
     def work() -> None:
         try:
-            report = check(values["source"], values["input"], values["first"], values["last"], time_zone, progress=_rows_read)
+            report = check(values["source"], values["input"], values["first"], values["last"], time_zone, _rows_read, values["mapping"])
         except SourceError as error:
             raise RuntimeError(str(error)) from error
         click.echo(str(report))
@@ -74,21 +81,6 @@ def check(**values: Any) -> None:
 def _rows_read(count: int) -> None:
     if count % 100_000 == 0:
         click.echo(f"{count:,} rows read")
-
-
-def report(**values: Any) -> None:
-    """Write the page of a published night and that of the topics, and print the night's path."""
-    from recsys_core.lake import Lake
-    from recsys_core.report import write_report
-    from recsys_core.warehouse import connect
-
-    settings = settings_of(values, secret=False)
-
-    def work() -> None:
-        with connect(settings.warehouse) as warehouse:
-            click.echo(str(write_report(warehouse.query, values["ds"], Path(settings.report), Lake(settings.lake))))
-
-    guard(work)
 
 
 def query(**values: Any) -> None:
@@ -109,7 +101,7 @@ def query(**values: Any) -> None:
         params[key] = value
 
     def work() -> None:
-        with connect(settings.warehouse) as warehouse:
+        with connect(settings.warehouse_reader or settings.warehouse) as warehouse:
             found = warehouse.query(path.read_text(encoding="utf-8"), params)
         try:
             click.echo("\t".join(found.column_names))
@@ -132,6 +124,8 @@ def demo(**values: Any) -> None:
 def generate() -> None:
     """Write the generated files of the checkout."""
     from jobs.backfill import graph_markdown
+    from jobs.dictionary import dictionary_markdown
+    from jobs.settings_page import settings_markdown
     from recsys_core import events, landing_schema, tables
     from recsys_core.parse.rules import rules_markdown
 
@@ -139,6 +133,8 @@ def generate() -> None:
     tables.main(str(root))
     landing_schema.main([str(root / "docs")])
     (root / "docs" / "event-types.md").write_text(events.markdown(), encoding="utf-8")
+    (root / "docs" / "settings.md").write_text(settings_markdown(), encoding="utf-8")
+    (root / "docs" / "tables.md").write_text(dictionary_markdown(root / "sql" / "views"), encoding="utf-8")
     for page, marker, body in (("ingest.md", "rules", rules_markdown()), ("backfill.md", "graph", graph_markdown())):
         path = root / "docs" / page
         path.write_text(tables.splice(path.read_text(encoding="utf-8"), marker, body), encoding="utf-8")

@@ -9,8 +9,9 @@ import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import cached_property
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from jobs.observe import logs
 from jobs.runner import Runner
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 class SparkNeededError(Exception):
     """A job asked for Spark in a process that has none: the night is to be done where the session is."""
+
+    goes_on_elsewhere = True
 
 
 class _Beside(Runner):
@@ -46,6 +49,8 @@ class Workers:
         self._say = runner.say
         threads = max(1, (os.cpu_count() or 1) // processes)
         given = (runner.settings, runner.models.use_current, runner.now, threads)
+        # While they live they are all of this process's own children of that kind, and keep their own accounts.
+        runner.observer.meter.apart = lambda: [child.pid for child in multiprocessing.active_children() if child.pid]
         self._pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _begin, given)
 
     def run(self, job: str, ds: dt.date, force: bool, trigger: str) -> None:
@@ -55,8 +60,9 @@ class Workers:
         except BrokenProcessPool as broken:
             raise RuntimeError(f"{ds.isoformat()} {job}: {DIED}") from broken
         if not isinstance(error, SparkNeededError):
-            for line in lines:
-                self._say(line)
+            for line, about in lines:
+                with logs.about(**about):
+                    self._say(line)
         if error:
             raise error
 
@@ -84,11 +90,11 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _run(job: str, ds: dt.date, force: bool, trigger: str) -> tuple[list[str], Exception | None]:
-    """(lines said, the error that ended the job)."""
+def _run(job: str, ds: dt.date, force: bool, trigger: str) -> tuple[list[tuple[str, dict[str, Any]]], Exception | None]:
+    """(lines said, each with what it is about, the error that ended the job)."""
     assert _runner is not None, "a worker was not begun"
-    lines: list[str] = []
-    _runner.say = lines.append
+    lines: list[tuple[str, dict[str, Any]]] = []
+    _runner.say = lambda line: lines.append((line, logs.current()))
     try:
         _runner.run(job, ds, force, trigger)
     except Exception as error:  # noqa: BLE001 - it is raised where the night was asked for

@@ -27,7 +27,7 @@ class Dead:
 def dead(lake: Lake) -> Iterator[Dead]:
     """All that is not live, however young: `superseded` runs were live once, `unfinished` ones never were; `staging`, `temporary`."""
     for name in (t.name for t in TABLES.values() if t.lake):
-        for folder in sorted(_partitions(lake, name)):
+        for folder in sorted(partitions(lake, name)):
             live = _live(lake, folder)
             for run in (f for f in lake.folders(folder) if f.startswith("run=") and f != live):
                 whole = lake.exists(f"{folder}/{run}/{MANIFEST}")
@@ -54,7 +54,7 @@ def tidy(lake: Lake, before: dt.datetime, dry_run: bool = False) -> list[Dead]:
     return gone
 
 
-def _partitions(lake: Lake, table: str) -> Iterator[str]:
+def partitions(lake: Lake, table: str) -> Iterator[str]:
     """Folders that hold a manifest or runs of a table."""
     level = [table]
     for _ in TABLES[table].partition:

@@ -70,16 +70,24 @@ class Landing:
 
     def files(self, ds: dt.date, kind: str = "events") -> list[str]:
         """Delivered files of a day, relative to the root, sorted; names that begin with '_' or '.' are no data unless they are expected."""
-        sizes = self._sizes(ds, kind)
+        sizes = self.sizes(ds, kind)
         wanted = {e.name for e in self._expected_of(ds, sizes) or ()} if kind == "events" else set()
         return [f"{kind}/ds={ds.isoformat()}/{n}" for n in sorted(sizes) if n[0] not in "_." or n in wanted]
 
-    def _sizes(self, ds: dt.date, kind: str) -> dict[str, int]:
+    def sizes(self, ds: dt.date, kind: str) -> dict[str, int]:
         """Bytes of each file in a partition's folder, by name."""
         path = f"{self.root}/{kind}/ds={ds.isoformat()}"
         if not self.fs.isdir(path):
             return {}
         return {e["name"].rsplit("/", 1)[-1]: int(e["size"]) for e in self.fs.ls(path, detail=True) if e["type"] == "file"}
+
+    def empty(self, folder: str, marker: str) -> None:
+        """Remove the files of a day's folder, which stays as one that was there; the marker's name begins with '_', as of no data."""
+        path = f"{self.root}/{folder}"
+        self.fs.pipe_file(f"{path}/{marker}", b"{}\n")
+        for entry in self.fs.ls(path, detail=True):
+            if entry["type"] == "file" and not entry["name"].endswith(f"/{marker}"):
+                self.fs.rm_file(entry["name"])
 
     def _expected_of(self, ds: dt.date, sizes: dict[str, int]) -> tuple[Expected, ...] | None:
         """What the partition's `_expected.json` names, None without one; LakeError when it is none."""
@@ -95,7 +103,7 @@ class Landing:
         """What was delivered for night ds, from the partitions of its window."""
         days = [ds + dt.timedelta(days=n) for n in WINDOW]
         files = tuple((f, day) for day in days for f in self.files(day))
-        sizes = self._sizes(ds, "events")
+        sizes = self.sizes(ds, "events")
         expected = self._expected_of(ds, sizes)
         names = frozenset(e.name for e in expected or ())
         return Delivery(
@@ -115,7 +123,7 @@ class Landing:
         by_size: dict[tuple[int, bool], list[str]] = {}
         for n in range(-REPEAT_DAYS, (days[-1] - days[0]).days + 1):
             day = days[0] + dt.timedelta(days=n)
-            sizes = self._sizes(day, "events")
+            sizes = self.sizes(day, "events")
             for file in self.files(day):
                 size = sizes[file.rsplit("/", 1)[-1]]
                 if size:
@@ -137,7 +145,7 @@ class Landing:
         """All files from which the facts of night ds follow, sorted."""
         days = [d for d in self.nights() if ds + dt.timedelta(days=WINDOW[0]) <= d <= ds + dt.timedelta(days=WINDOW[-1])]
         found = [f for d in days for f in self.files(d)]
-        if EXPECTED in self._sizes(ds, "events"):
+        if EXPECTED in self.sizes(ds, "events"):
             found.append(f"events/ds={ds.isoformat()}/{EXPECTED}")
         found += [f for kind in HISTORY_KINDS for d in self.nights(kind) if d <= ds for f in self.files(d, kind)]
         return found

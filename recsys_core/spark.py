@@ -68,6 +68,7 @@ def session(master: str = "local[2]", app: str = "nightly-interests", conf: dict
     # Spark 4.3 warns of pandas 3 at every call that passes Arrow; the calls used here are tested with it.
     warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas", category=FutureWarning)
     logging.getLogger("py4j").setLevel(logging.WARNING)  # else every closed connection is a line wherever the root logger says INFO
+    logging.getLogger().addFilter(_not_a_lost_answer)
     if master.startswith("local"):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
@@ -81,6 +82,11 @@ def session(master: str = "local[2]", app: str = "nightly-interests", conf: dict
         return builder.getOrCreate()
     except (PySparkRuntimeError, FileNotFoundError) as error:
         raise RuntimeError(f"no JVM for Spark ({error}): install Java 17 or later and see that `java -version` answers") from error
+
+
+def _not_a_lost_answer(record: logging.LogRecord) -> bool:
+    # py4j says so by the root logger, with a traceback, when a JVM dies while it is asked: `death` says it in a sentence.
+    return record.msg != "Exception while sending command."
 
 
 def stop(running: SparkSession) -> None:

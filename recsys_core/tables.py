@@ -64,12 +64,17 @@ class Column:
     nullable: bool
     fill: str = ""
 
+    def sql_type(self, engine: str) -> str:
+        """The column's type in 'duckdb' or 'postgres'."""
+        return {"duckdb": _DUCKDB, "postgres": _POSTGRES}[engine].get(self.type, self.type.upper())
+
 
 @dataclass(frozen=True)
 class Table:
     """One table: `partition` is what one manifest covers in the lake ('' = not in the lake by night).
 
     restricted  holds what users are called or wrote as it came: its folder is for the lake's owner alone, and it is never published
+    ledger      says how rows came about, so that equal rows need not have equal ledgers: no part of a night's contents
     index       columns by which PostgreSQL finds rows beside the key; DuckDB reads whole columns fast enough
     """
 
@@ -83,6 +88,7 @@ class Table:
     partition: tuple[str, ...] = field(default=("ds",))
     restricted: bool = False
     index: tuple[str, ...] = ()
+    ledger: bool = False
 
     @property
     def index_name(self) -> str:
@@ -118,8 +124,7 @@ class Table:
 
     def ddl(self, engine: str, name: str | None = None, constraints: bool = True) -> str:
         """CREATE TABLE for 'duckdb' or 'postgres', under another name when `name` is given, without keys when staging."""
-        types = {"duckdb": _DUCKDB, "postgres": _POSTGRES}[engine]
-        lines = [f"{c.name} {types.get(c.type, c.type.upper())}{'' if c.nullable else ' NOT NULL'}" for c in self.columns]
+        lines = [f"{c.name} {c.sql_type(engine)}{'' if c.nullable else ' NOT NULL'}" for c in self.columns]
         if constraints:
             lines.append(f"PRIMARY KEY ({', '.join(self.key)})")
             if self.unique:
@@ -155,6 +160,7 @@ def _table(
         tuple(partition.split()) if "lake" in where else (),
         "restricted" in where,
         tuple(index.split()),
+        "ledger" in where,
     )
 
 
@@ -400,6 +406,18 @@ TABLES: dict[str, Table] = {
             "ds src_topic_id dst_topic_id relation",
             "ds src_topic_id dst_topic_id relation directed n_users weight lift",
         ),
+        _table(
+            "topic_audience",
+            "how many users hold a topic, where they are K_ANONYMITY or more (with noise under DP_EPSILON)",
+            "ds topic_id horizon",
+            "ds topic_id horizon n_users model_version",
+        ),
+        _table(
+            "privacy_spend",
+            "what releases with noise have spent of the night: each that was ever made, since each may have been seen",
+            "ds table_name release",
+            "ds table_name release epsilon cap sensitivity",
+        ),
         _table("user_segment", "users by segment", "ds segment user_key", "ds segment user_key score reason"),
         _table(
             "user_topn",
@@ -443,7 +461,15 @@ TABLES: dict[str, Table] = {
             "ds table_name generation",
             "ds table_name run_id generation row_count content_hash input_hash event_cutoff_ts known_cutoff_ts? published_at is_live "
             "model_versions trigger",
-            "warehouse",
+            "warehouse ledger",
+        ),
+        _table(
+            "job_run",
+            "what a run of a job for a night cost (that of a publication: from the next one on)",
+            "ds run_id attempt",
+            "ds run_id attempt job stage state error? trigger started_at ended_at n_nights wall_s cpu_s peak_rss_bytes read_bytes "
+            "written_bytes row_count rows_by_table",
+            "warehouse ledger",
         ),
         _table(
             "quality_result",

@@ -216,6 +216,25 @@ CREATE TABLE IF NOT EXISTS interest_edge (
     lift DOUBLE NOT NULL,
     PRIMARY KEY (ds, src_topic_id, dst_topic_id, relation)
 );
+-- topic_audience: how many users hold a topic, where they are K_ANONYMITY or more (with noise under DP_EPSILON)
+CREATE TABLE IF NOT EXISTS topic_audience (
+    ds DATE NOT NULL,
+    topic_id BIGINT NOT NULL,
+    horizon VARCHAR NOT NULL,
+    n_users BIGINT NOT NULL,
+    model_version VARCHAR NOT NULL,
+    PRIMARY KEY (ds, topic_id, horizon)
+);
+-- privacy_spend: what releases with noise have spent of the night: each that was ever made, since each may have been seen
+CREATE TABLE IF NOT EXISTS privacy_spend (
+    ds DATE NOT NULL,
+    table_name VARCHAR NOT NULL,
+    release VARCHAR NOT NULL,
+    epsilon DOUBLE NOT NULL,
+    cap BIGINT NOT NULL,
+    sensitivity BIGINT NOT NULL,
+    PRIMARY KEY (ds, table_name, release)
+);
 -- user_segment: users by segment
 CREATE TABLE IF NOT EXISTS user_segment (
     ds DATE NOT NULL,
@@ -330,6 +349,28 @@ CREATE TABLE IF NOT EXISTS publication (
     model_versions JSON NOT NULL,
     trigger VARCHAR NOT NULL,
     PRIMARY KEY (ds, table_name, generation)
+);
+-- job_run: what a run of a job for a night cost (that of a publication: from the next one on)
+CREATE TABLE IF NOT EXISTS job_run (
+    ds DATE NOT NULL,
+    run_id VARCHAR NOT NULL,
+    attempt BIGINT NOT NULL,
+    job VARCHAR NOT NULL,
+    stage VARCHAR NOT NULL,
+    state VARCHAR NOT NULL,
+    error VARCHAR,
+    trigger VARCHAR NOT NULL,
+    started_at TIMESTAMPTZ NOT NULL,
+    ended_at TIMESTAMPTZ NOT NULL,
+    n_nights BIGINT NOT NULL,
+    wall_s DOUBLE NOT NULL,
+    cpu_s DOUBLE NOT NULL,
+    peak_rss_bytes BIGINT NOT NULL,
+    read_bytes BIGINT NOT NULL,
+    written_bytes BIGINT NOT NULL,
+    row_count BIGINT NOT NULL,
+    rows_by_table JSON NOT NULL,
+    PRIMARY KEY (ds, run_id, attempt)
 );
 -- quality_result: checks of a night
 CREATE TABLE IF NOT EXISTS quality_result (
@@ -581,6 +622,25 @@ CREATE TABLE IF NOT EXISTS interest_edge (
     lift DOUBLE PRECISION NOT NULL,
     PRIMARY KEY (ds, src_topic_id, dst_topic_id, relation)
 );
+-- topic_audience: how many users hold a topic, where they are K_ANONYMITY or more (with noise under DP_EPSILON)
+CREATE TABLE IF NOT EXISTS topic_audience (
+    ds DATE NOT NULL,
+    topic_id BIGINT NOT NULL,
+    horizon TEXT NOT NULL,
+    n_users BIGINT NOT NULL,
+    model_version TEXT NOT NULL,
+    PRIMARY KEY (ds, topic_id, horizon)
+);
+-- privacy_spend: what releases with noise have spent of the night: each that was ever made, since each may have been seen
+CREATE TABLE IF NOT EXISTS privacy_spend (
+    ds DATE NOT NULL,
+    table_name TEXT NOT NULL,
+    release TEXT NOT NULL,
+    epsilon DOUBLE PRECISION NOT NULL,
+    cap BIGINT NOT NULL,
+    sensitivity BIGINT NOT NULL,
+    PRIMARY KEY (ds, table_name, release)
+);
 -- user_segment: users by segment
 CREATE TABLE IF NOT EXISTS user_segment (
     ds DATE NOT NULL,
@@ -695,6 +755,28 @@ CREATE TABLE IF NOT EXISTS publication (
     model_versions JSON NOT NULL,
     trigger TEXT NOT NULL,
     PRIMARY KEY (ds, table_name, generation)
+);
+-- job_run: what a run of a job for a night cost (that of a publication: from the next one on)
+CREATE TABLE IF NOT EXISTS job_run (
+    ds DATE NOT NULL,
+    run_id TEXT NOT NULL,
+    attempt BIGINT NOT NULL,
+    job TEXT NOT NULL,
+    stage TEXT NOT NULL,
+    state TEXT NOT NULL,
+    error TEXT,
+    trigger TEXT NOT NULL,
+    started_at TIMESTAMPTZ NOT NULL,
+    ended_at TIMESTAMPTZ NOT NULL,
+    n_nights BIGINT NOT NULL,
+    wall_s DOUBLE PRECISION NOT NULL,
+    cpu_s DOUBLE PRECISION NOT NULL,
+    peak_rss_bytes BIGINT NOT NULL,
+    read_bytes BIGINT NOT NULL,
+    written_bytes BIGINT NOT NULL,
+    row_count BIGINT NOT NULL,
+    rows_by_table JSON NOT NULL,
+    PRIMARY KEY (ds, run_id, attempt)
 );
 -- quality_result: checks of a night
 CREATE TABLE IF NOT EXISTS quality_result (

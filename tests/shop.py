@@ -29,6 +29,7 @@ class Shop:
     landing: Path = field(default=Path())
     warehouse_url: str = ""
     said: list[str] = field(default_factory=list)
+    report: bool = False  # whether nights get their pages, which cost a second each
 
     def __post_init__(self) -> None:
         self.landing = self.landing if self.landing != Path() else self.root / "landing"
@@ -41,7 +42,8 @@ class Shop:
 
     def environment(self) -> dict[str, str]:
         """Settings of a subprocess."""
-        return {"LANDING": str(self.landing), "LAKE": str(self.lake), "WAREHOUSE": self.warehouse_url, "USER_KEY_SECRET": SECRET}
+        places = {"LANDING": str(self.landing), "LAKE": str(self.lake), "WAREHOUSE": self.warehouse_url}
+        return places | {"REPORT": str(self.root / "report") if self.report else "", "USER_KEY_SECRET": SECRET}
 
     def runner(self) -> Runner:
         """A fresh Runner, as a new process would have; never close it: the Spark session is everyone's."""
@@ -82,8 +84,8 @@ class Shop:
         }
 
     def warehouse_checksums(self, *nights: dt.date) -> dict[str, str]:
-        """Checksum of each table of each night, model tables whole; the ledger of publications left out."""
-        tables = [t for t in TABLES.values() if t.warehouse and t.name != "publication"]
+        """Checksum of each table of each night, model tables whole; the ledgers left out."""
+        tables = [t for t in TABLES.values() if t.warehouse and not t.ledger]
         with self.open() as warehouse:
             found = {f"{t.name} {ds}": warehouse.checksum(t.name, ds) for t in tables if t.by_night for ds in nights}
             return found | {t.name: warehouse.checksum(t.name) for t in tables if not t.by_night}

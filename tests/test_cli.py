@@ -126,7 +126,10 @@ def test_help_of_a_job_says_what_it_reads_and_writes() -> None:
         (("expand", "--ds", "2026-02-01", "--trigger", "chance"), "'chance' is not one of 'scheduled', 'manual'"),
         (("expand", "--ds", "2026-02-01", "--colour", "red"), "No such option '--colour'"),
         (("explode", "--ds", "2026-02-01"), "No such command 'explode'"),
-        (("stage", "dreams", "--ds", "2026-02-01"), "'dreams' is not one of 'facts', 'texts', 'topics', 'interests', 'lists', 'publish'"),
+        (
+            ("stage", "dreams", "--ds", "2026-02-01"),
+            "'dreams' is not one of 'facts', 'texts', 'topics', 'interests', 'lists', 'publish', 'report'",
+        ),
         (("nights", "--from", "2026-02-02", "--to", "2026-02-01"), "--from 2026-02-02 is after --to 2026-02-01"),
         (
             ("night", "--ds", "2026-02-01", "--known-cutoff", "2026-02-02"),

@@ -21,6 +21,7 @@ from recsys_core.evaluation.baselines import baseline_lists
 from recsys_core.evaluation.rows import compared_in, sliced
 from recsys_core.events import DEFAULT_WEIGHTS, type_weights
 from recsys_core.lake import Lake, Stamp, conform
+from recsys_core.privacy.release import Release
 from recsys_core.ranking.policy import ListRules
 from recsys_core.recommenders.history import History, build, reduce_night, usual
 from recsys_core.tables import TABLES
@@ -401,6 +402,7 @@ class SmallNight:
 
     event_types = DEFAULT_WEIGHTS
     list_rules = ListRules()
+    release = Release()
     settings = Settings()
     sensitive: frozenset[int] = frozenset()
     stances = NOBODY

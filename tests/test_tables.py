@@ -16,6 +16,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import _parse_datatype_string
 
 from jobs import NIGHTLY, OUTSIDE, TRAINING, is_fact
+from jobs.dictionary import dictionary_markdown
 from recsys_core.events import COUNTED_TYPES
 from recsys_core.lake import empty
 from recsys_core.parse.rules import rules_markdown
@@ -64,6 +65,8 @@ def test_generated_files_are_fresh(repo_root: Path) -> None:
     assert (repo_root / "sql" / "tables.sql").read_text(encoding="utf-8") == tables_sql(), "stale: run `make generate`"
     readme = (repo_root / "README.md").read_text(encoding="utf-8")
     assert splice(readme, "tables", tables_markdown()) == readme, "the README's table list is stale: run `make generate`"
+    dictionary = (repo_root / "docs" / "tables.md").read_text(encoding="utf-8")
+    assert dictionary == dictionary_markdown(repo_root / "sql" / "views"), "the data dictionary is stale: run `make generate`"
     ingest = (repo_root / "docs" / "ingest.md").read_text(encoding="utf-8")
     assert splice(ingest, "rules", rules_markdown()) == ingest, "the codes in docs/ingest.md are stale: run `make generate`"
 

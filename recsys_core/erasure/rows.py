@@ -33,7 +33,7 @@ WITHOUT_PEOPLE = frozenset(
     (
         *("item", "category", "item_text", "item_topic", "interest_edge", "eval_metric", "experiment_metric"),
         *("topic", "topic_version", "topic_lineage", "model_version"),
-        *("publication", "quality_result", "quality_acceptance", "erasure_request"),
+        *("publication", "job_run", "quality_result", "quality_acceptance", "erasure_request"),
     )
 )
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from recsys_core import registry
 from recsys_core.lake import Lake
+from recsys_core.privacy.release import Release
 from recsys_core.registry import ModelVersion, arrays_from_bytes, arrays_to_bytes
 from recsys_core.sensitive import Sensitive, marked
 from recsys_core.tables import TABLES
@@ -129,12 +130,13 @@ def published_versions(lake: Lake) -> dict[str, list[ModelVersion]]:
     return {kind: [v for v in registry.versions(lake, kind) if kind != CHAMPIONS or v.status != "candidate"] for kind in kinds(lake)}
 
 
-def model_tables(lake: Lake, sensitive: Sensitive | None = None) -> dict[str, pa.Table]:
+def model_tables(lake: Lake, sensitive: Sensitive | None = None, release: Release | None = None) -> dict[str, pa.Table]:
     """The warehouse's topic, topic_version, topic_lineage and model_version, whole.
 
     A topic has the words and labels of the last version that holds it, one in use before one that was rolled back or replaced. It is active
     or dormant as the newest version in use of its kind says, else retired since the night before the first version without it became valid;
-    a topic that no version in use holds, since the first night of the version that does. What is `sensitive` is marked so.
+    a topic that no version in use holds, since the first night of the version that does. What is `sensitive` is marked so. How many users
+    a topic has is told where `release` lets it leave.
     """
     topic: dict[int, dict[str, Any]] = {}
     parts: dict[str, list[pa.Table]] = {name: [TABLES[name].arrow_schema().empty_table()] for name in TABLE_NAMES}
@@ -151,6 +153,9 @@ def model_tables(lake: Lake, sensitive: Sensitive | None = None) -> dict[str, pa
                 topic[row["topic_id"]] = row | ({"status": "retired", "retired_ds": end} if end else {})
     tables = {name: pa.concat_tables(held).combine_chunks() for name, held in parts.items() if name != "topic"}
     rows = [topic[i] for i in sorted(topic)]
+    told = tables["topic_version"]
+    at = told.column_names.index("n_users")
+    tables["topic_version"] = told.set_column(at, told.schema.field(at), (release or Release()).counts(told["n_users"]))
     tables["topic"] = marked(pa.Table.from_pylist(rows, schema=TABLES["topic"].arrow_schema()), sensitive or Sensitive())
     tables["model_version"] = registry.as_table(registry.versions(lake))
     return tables

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from recsys_core.lake import Lake, LakeError, Part, SchemaError, Stamp, canonical_json, checksum, conform, digest, empty, parts
-from recsys_core.lake.contents import Sums, sums
+from recsys_core.lake.checksums import Sums, sums
 from recsys_core.landing import Landing
 from recsys_core.tables import TABLES
 
@@ -578,3 +578,21 @@ def test_a_value_of_several_rows_on_end_counts_as_often_as_it_stands(kind: pa.Da
 
 def test_checksum_is_the_same_in_every_version_of_the_code() -> None:
     assert checksum(ROWS) == "7921779d4fb00a0b0017e87cb53fce9b"
+
+
+def test_texts_as_a_dictionary_are_the_same_rows_in_the_same_file(lake: Lake) -> None:
+    coded = ROWS
+    for name in ("item_id", "title", "category", "description"):
+        held = ROWS.column(name).combine_chunks().dictionary_encode()
+        coded = coded.set_column(coded.column_names.index(name), name, held)
+    # A dictionary may hold what no row has, and in any order.
+    held = pa.DictionaryArray.from_arrays(pa.array([2, 2, 2], pa.int32()), pa.array(["z", "never", "c"]))
+    coded = coded.set_column(coded.column_names.index("category"), "category", held)
+    assert sums(coded) == sums(ROWS)
+    found = []
+    for rows in (ROWS, coded):
+        target = lake.target("item", D, STAMP)
+        manifest = lake.finish(target, [target.write(0, rows)])
+        found.append((manifest.rows, manifest.checksum, lake.read("item", [D])))
+    assert found[0] == found[1]
+    assert found[1][2].schema == ROWS.schema

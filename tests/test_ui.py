@@ -49,6 +49,21 @@ FLAGS = [
 NIGHTS = ["2026-03-01", "2026-03-02", "2026-03-03", "2026-03-04"]
 STAGES = ["ready", "facts", "texts", "topics", "interests", "lists", "publish", "report"]
 
+# `airflow dags trigger` for each conf of a list, in one process; why each was refused, as JSON.
+TRIGGER = """
+import json, sys
+from airflow.cli.cli_parser import get_parser
+said = []
+for conf in json.load(sys.stdin):
+    args = get_parser().parse_args(["dags", "trigger", "nightly", "--conf", conf])
+    try:
+        args.func(args)
+        said.append("created")
+    except Exception as error:
+        said.append(str(error))
+print('said', json.dumps(said))
+"""
+
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(900)]
 
 
@@ -74,9 +89,9 @@ class Site:
         file.write_text("".join(f"{name}={value}\n" for name, value in self.settings.items()))
         self.env = os.environ | {"AIRFLOW_HOME": str(self.home), "AIRFLOW_PORT": str(self.port), "SETTINGS_FILE": str(file)}
 
-    def call(self, *argv: str, wanted: int = 0) -> str:
+    def call(self, *argv: str, wanted: int = 0, fed: str | None = None) -> str:
         """What `python argv…` prints; fails unless it exits as wanted."""
-        done = subprocess.run([sys.executable, *argv], env=self.env, cwd=REPO, capture_output=True, text=True, check=False)
+        done = subprocess.run([sys.executable, *argv], env=self.env, cwd=REPO, capture_output=True, text=True, check=False, input=fed)
         assert done.returncode == wanted, f"{' '.join(argv)} exited with {done.returncode}:\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 
@@ -267,6 +282,16 @@ def backfill(site: Site, page: Any, first: str, last: str) -> None:
         if "generated" in answer.inner_text() or not left:
             break
     page.goto("about:blank")
+
+
+def test_the_command_line_of_airflow_refuses_hostile_values(site: Site) -> None:
+    before = {run["run_id"] for run in site.runs()}
+    asked = [json.dumps({param: value}) for param in nightly.dag.params for value in HOSTILE if value is not None]
+    lines = site.call("-c", TRIGGER, fed=json.dumps(asked)).splitlines()
+    said = json.loads(next(line for line in lines if line.startswith("said ")).removeprefix("said "))
+    assert len(said) == len(asked)
+    assert [conf for conf, reason in zip(asked, said, strict=True) if "Invalid input for param" not in reason] == []
+    assert {run["run_id"] for run in site.runs()} == before
 
 
 def test_training_registers_a_version_for_the_next_night(site: Site) -> None:

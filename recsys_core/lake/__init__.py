@@ -24,20 +24,8 @@ import pyarrow as pa
 
 from recsys_core.coded import CODED
 from recsys_core.lake.by_spark import written_by_spark
-from recsys_core.lake.contents import (
-    LakeError,
-    SchemaError,
-    Sums,
-    canonical_json,
-    checksum,
-    conform,
-    digest,
-    empty,
-    is_checksum,
-    repeat_fault,
-    repeats,
-    value_hashes,
-)
+from recsys_core.lake.checksums import Sums, canonical_json, checksum, digest, is_checksum, value_hashes
+from recsys_core.lake.contents import LakeError, SchemaError, conform, empty, repeat_fault, repeats
 from recsys_core.lake.files import DISK_FULL, REMEDY, UNFINISHED_S, Files, disk_full, place
 from recsys_core.lake.parts import Manifest, Part, Stamp, Target, are_apart
 from recsys_core.lake.reading import STREAMED_ROWS, Stream, read_file

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recsys_core.lake.contents import SchemaError, Sums, ascends, comparable, declared, repeat_fault, repeats, sums
+from recsys_core.lake.checksums import Sums, sums
+from recsys_core.lake.contents import SchemaError, ascends, comparable, declared, repeat_fault, repeats
 from recsys_core.lake.files import Files
 from recsys_core.tables import TABLES, Table
 

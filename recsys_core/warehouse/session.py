@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from recsys_core.lake import LakeError, canonical_json, conform
-from recsys_core.lake.contents import Sums, declared, sums
+from recsys_core.lake.checksums import Sums, sums
+from recsys_core.lake.contents import declared
 from recsys_core.tables import TABLES, Table
 
 SQL = Path(__file__).resolve().parents[2] / "sql"

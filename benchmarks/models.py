@@ -114,7 +114,7 @@ def main(data: Path | None, events: int, rounds: int, way: str | None) -> None:
     laps.lap("start")
     model = learn(held.known)
     laps.lap("first")
-    if "MLlib" not in way:  # a minute each
+    if "Spark" not in way:  # a minute each
         learn(held.known)
         laps.lap("warm")
     items, _ = lists(model, held.known, held.users, 10)

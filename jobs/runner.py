@@ -232,7 +232,8 @@ class Runner:
 
     def _keyed_otherwise(self, nights: Iterable[dt.date]) -> set[dt.date]:
         """Nights that were cleaned with another secret of the user keys: who is who in them and now cannot be told."""
-        if self.lake.names(_KEYS) in ([], [self.key]):
+        known = self.lake.names(_KEYS)
+        if not known or known == [self.key]:
             return set()
         cleaned = {night: self.lake.manifest("id_map", night) for night in nights}
         return {night for night, made in cleaned.items() if made and any(w == _KEY and key != self.key for w, key in made.inputs)}

@@ -31,9 +31,9 @@ HOLDERS = ("item_text", "user_text", "declared_interest")
 BY_CONTENT = ("event_quarantine", "text_embedding", *OF_TEXTS, "landing_file")
 WITHOUT_PEOPLE = frozenset(
     (
-        *("item", "category", "item_text", "item_topic", "interest_edge", "eval_metric", "experiment_metric"),
+        *("item", "category", "item_text", "item_topic", "interest_edge", "topic_audience", "eval_metric", "experiment_metric"),
         *("topic", "topic_version", "topic_lineage", "model_version"),
-        *("publication", "job_run", "quality_result", "quality_acceptance", "erasure_request"),
+        *("publication", "job_run", "privacy_spend", "quality_result", "quality_acceptance", "erasure_request"),
     )
 )
 

@@ -1,6 +1,6 @@
 """Models of top-N lists: ours beside the package `implicit` and Spark MLlib, time to learn and what the lists find.
 
-`python -m benchmarks models` draws 6,040 users × 3,416 items with 1,000,000 interactions that have tastes and an order; `--data FILE` reads
+`python -m benchmarks models` draws 6,040 users × 3,416 items with 200,000 interactions that have tastes and an order; `--data FILE` reads
 tab-separated user, item, rating and time instead. Each user's last interaction is held out, the rest is learned from.
 """
 
@@ -20,7 +20,7 @@ from recsys_core.recommenders import Interactions, recommender
 from recsys_core.recommenders.base import Floats, Ints
 from recsys_core.recommenders.holdout import cut, lists, measured
 
-USERS, ITEMS, TOPICS, EVENTS = 6_040, 3_416, 60, 1_000_000
+USERS, ITEMS, TOPICS, EVENTS = 6_040, 3_416, 60, 200_000
 
 
 class DenseEASE:

@@ -10,7 +10,8 @@ from airflow.sdk import DAG
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `jobs` lies beside `dags`
 
-from dags.operators import DEFAULT_ARGS, EXIT_USAGE, STATES_DOC, JobOperator
+from dags.explained import STATES_DOC
+from dags.operators import DEFAULT_ARGS, EXIT_USAGE, JobOperator
 
 DOC = """
 ### Forgetting people

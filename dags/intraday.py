@@ -10,7 +10,9 @@ from airflow.sdk import DAG, CronTriggerTimetable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `jobs` lies beside `dags`
 
-from dags.operators import DEFAULT_ARGS, EXIT_USAGE, PUBLISHED, STATES_DOC, JobOperator, day_param, running_ds
+from dags.explained import STATES_DOC
+from dags.forms import day_param
+from dags.operators import DEFAULT_ARGS, EXIT_USAGE, PUBLISHED, JobOperator, running_ds
 
 DOC = """
 ### The day so far

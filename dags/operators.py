@@ -6,7 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,8 +17,9 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from dags import places
 from dags.alerts import TASK_FAILED
-from dags.days import DAY
-from jobs import ALL, Job, stage_edges, stages
+from dags.explained import READY_DOC, stage_doc, stages_doc
+from dags.forms import day_param, rebuild_param
+from jobs import Job, stage_edges, stages
 from jobs.observe import logs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -202,77 +203,6 @@ class JobOperator(BaseSensorOperator):
             self._pod.on_kill()
 
 
-def _reads_and_writes(registry: Mapping[str, Job], names: list[str]) -> tuple[str, str]:
-    """Tables that the jobs read, with how many nights of each where it isn't one, and those that they write, as Markdown."""
-    jobs = [registry[name] for name in names]
-    writes = dict.fromkeys(table for job in jobs for table in job.writes)
-    reads: dict[str, int] = {}
-    for job in jobs:
-        for table, nights in job.reads.items():
-            if table not in writes or nights > 1:
-                reads[table] = max(nights, reads.get(table, 1))
-    looks = ", ".join(f"`{t}`" + ("" if n == 1 else " (all nights)" if n == ALL else f" ({n} nights)") for t, n in reads.items())
-    return looks or "what has landed", ", ".join(f"`{t}`" for t in writes) or "the warehouse or the models"
-
-
-def _stage_doc(registry: Mapping[str, Job], names: list[str]) -> str:
-    reads, writes = _reads_and_writes(registry, names)
-    steps = "\n".join(f"- **{name}**: {registry[name].help}" for name in names)
-    return (
-        f"{steps}\n\n**Reads** {reads}.  \n**Writes** {writes}.\n\n"
-        "**Waiting (up for reschedule)**: an earlier night that this one looks back on is still being built; the log names it.  \n"
-        "**Failed**: the last log line says what is wrong and the remedy. Nothing half-written is visible: what was live before still is. "
-        "After the repair press *Clear task*; finished jobs with equal inputs are skipped."
-    )
-
-
-def _stages_doc(registry: Mapping[str, Job]) -> str:
-    """What each stage reads and writes, and what to do about a task that is not green, as Markdown."""
-    rows = [f"| **{stage}** | {' | '.join(_reads_and_writes(registry, names))} |" for stage, names in stages(registry).items()]
-    return "\n".join(["", "#### What it reads and writes", "", "| stage | reads | writes |", "|---|---|---|", *rows, "", STATES_DOC])
-
-
-STATES_DOC = """#### What a colour means, and what to press
-
-| a task is | because | press |
-|---|---|---|
-| up for reschedule | the night is not over, or one that it looks back on is being built: the log names it | nothing: it goes on by itself |
-| up for retry | the try failed, two minutes ago at most | nothing, unless the next ones fail too |
-| failed | the last line of its log says what is wrong and the remedy; what was published before still is | mend it, then **Clear task** |
-| upstream failed | an earlier stage failed | **Clear task** on that one |
-| skipped | nothing was delivered for that night | nothing; deliver, then **Clear** the run |
-
-Each remedy in full: `docs/operations.md`.
-"""
-
-READY_DOC = (
-    "Looks at the clock and the landing zone only, without Spark: **done** when the night is over (its local end plus the grace "
-    "setting); **waiting** while it is not; **skipped** when nothing was delivered for it; **failed** at once when the date is in the "
-    "future or impossible: then trigger the DAG again with another `ds`."
-)
-
-
-def day_param(title: str, description: str) -> Param:
-    """A date of the form, blank unless it is filled in; form, REST and command line refuse what is none, or in the future."""
-    return Param(None, type=["null", "string"], format="date", allOf=[{"format": DAY}], title=title, description_md=description)
-
-
-CHANGED = "changed"  # the form takes a blank choice for a field that was forgotten
-
-
-def rebuild_param(names: Sequence[str]) -> Param:
-    """What is run although nothing has changed: nothing, everything, or one of the stages."""
-    said = {CHANGED: "what has changed", "everything": "everything", **{name: f"the stage {name}, and what has changed" for name in names}}
-    return Param(
-        CHANGED,
-        type="string",
-        enum=list(said),
-        values_display=said,
-        title="Rebuild",
-        description_md="Jobs whose inputs, code, settings and models equal those of the live run are skipped, unless they are chosen here.",
-    )
-
-
 def build_dag(
     dag_id: str,
     registry: Mapping[str, Job],
@@ -308,7 +238,7 @@ def build_dag(
         user_defined_macros={"resolve_ds": resolve_ds, "trigger_of": trigger_of, "moment": moment},
         render_template_as_native_obj=False,
         catchup=False,
-        doc_md=f"{doc_md}\n{_stages_doc(registry)}",
+        doc_md=f"{doc_md}\n{stages_doc(registry)}",
         default_args=DEFAULT_ARGS | {"timeout": look_back_wait},
         **kwargs,
     )
@@ -332,7 +262,7 @@ def build_dag(
                         task_id=stage,
                         argv=["python", "-m", "jobs", "stage", stage, *night, *how, forced],
                         spark=any(registry[name].runtime == "spark" for name in stages(registry)[stage]),
-                        doc_md=_stage_doc(registry, stages(registry)[stage]),
+                        doc_md=stage_doc(registry, stages(registry)[stage]),
                         **(assets or {}).get(stage, {}),
                     )
         links = stage_edges(registry)

@@ -68,7 +68,7 @@ def read(night: Night) -> Past:
 
 
 def facts(night: Night) -> pa.Table:
-    """What the nights of a job's user_item_day hold as of `history.reduced`."""
+    """What the nights of a job's user_item_day hold as of `history.reduce_night`."""
     import pyarrow as pa
 
     return pa.concat_tables(by_night(night))

@@ -22,11 +22,6 @@ COLUMNS = ["ds", "user_key", "item_id", "n_events", *(f"n_{t}" for t in COUNTED_
 LIKING_TYPES = ("purchase", "rating", "review", "like", "favorite", "share")
 
 
-def reduced(nights: Iterable[pa.Table], weights: Weights = DEFAULT_WEIGHTS) -> pa.Table:
-    """All nights' rows as of `reduce_night`, one night after the other, so that the counts by type are never held at once."""
-    return pa.concat_tables(reduce_night(rows, weights) for rows in nights)
-
-
 def reduce_night(rows: pa.Table, weights: Weights = DEFAULT_WEIGHTS) -> pa.Table:
     """Rows of user_item_day as (ds, user_key, item_id, weight, liked, n_events, time): weight = Σ count × base weight, time in µs.
 

@@ -300,6 +300,7 @@ TABLES: dict[str, Table] = {
             "ds item_id topic_id",
             "ds item_id topic_id weight rank model_version",
             partition="ds model_version",
+            index="ds topic_id",
         ),
         _table(
             "declared_topic",
@@ -418,7 +419,7 @@ TABLES: dict[str, Table] = {
             "ds table_name release",
             "ds table_name release epsilon cap sensitivity",
         ),
-        _table("user_segment", "users by segment", "ds segment user_key", "ds segment user_key score reason"),
+        _table("user_segment", "users by segment", "ds segment user_key", "ds segment user_key score reason", index="ds user_key"),
         _table(
             "user_topn",
             "the lists",

@@ -468,6 +468,7 @@ CREATE TABLE IF NOT EXISTS item_topic (
     model_version TEXT NOT NULL,
     PRIMARY KEY (ds, item_id, topic_id)
 );
+CREATE INDEX IF NOT EXISTS item_topic_by_ds_topic_id ON item_topic (ds, topic_id);
 -- topic: registry of all topics ever
 CREATE TABLE IF NOT EXISTS topic (
     topic_id BIGINT NOT NULL,
@@ -650,6 +651,7 @@ CREATE TABLE IF NOT EXISTS user_segment (
     reason TEXT NOT NULL,
     PRIMARY KEY (ds, segment, user_key)
 );
+CREATE INDEX IF NOT EXISTS user_segment_by_ds_user_key ON user_segment (ds, user_key);
 -- user_topn: the lists
 CREATE TABLE IF NOT EXISTS user_topn (
     ds DATE NOT NULL,

@@ -272,7 +272,7 @@ def test_who_waits_for_a_night_gets_it_when_it_is_there(tmp_path: Path) -> None:
     url = f"duckdb:///{tmp_path}/w.duckdb"
     shop = client(url)
     found = shop.get("/en/")
-    assert (found.status_code, "cannot be read just now" in found.text, str(tmp_path) in found.text) == (503, True, False)
+    assert (found.status_code, "publish a night first" in found.text, str(tmp_path) in found.text) == (503, True, False)
     with connect(url) as warehouse:
         warehouse.ensure_schema()
         assert "Nothing is published yet" in shop.get("/en/").text

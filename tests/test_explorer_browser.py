@@ -33,6 +33,7 @@ PAGES = [
     "nights",
     "find?q=0",
     "topic/12",
+    "?ds=2024-04-01",
     f"user/{ANA}",
     f"user/{BEN}",
     f"user/{ANA}/compare?before={FIRST}&after={SECOND}",
@@ -119,6 +120,30 @@ def test_somebody_with_a_keyboard_finds_a_user_and_turns_back_a_night(site: str,
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/zh/user/{ANA}?ds={FIRST}&horizon=90d")
     assert "国际象棋" in page.locator("main").inner_text()
+    page.close()
+
+
+FOCUSABLE = (
+    "main a, main button, main input:not([type=hidden]), main select, main summary, main [tabindex='0'], header a, header input, .skip"
+)
+WHERE = """() => { const e = document.activeElement, s = getComputedStyle(e);
+  return [Array.from(document.querySelectorAll(FOCUSABLE)).indexOf(e), s.outlineStyle != 'none' && parseFloat(s.outlineWidth) > 0] }"""
+
+
+def test_tab_alone_reaches_everything_and_shows_where_it_is(site: str, browser: Any) -> None:
+    page = browser.new_page()
+    for path in ("", f"user/{ANA}", "topic/11", "models?a=blend-1&b=blend-2", "nights"):
+        page.goto(f"{site}/en/{path}")
+        wanted = page.evaluate(f"Array.from(document.querySelectorAll(`{FOCUSABLE}`)).filter(e => e.checkVisibility()).length")
+        reached: dict[int, bool] = {}
+        for _ in range(3 * wanted):  # a field of a date has three parts
+            page.keyboard.press("Tab")
+            at, seen = page.evaluate(WHERE.replace("FOCUSABLE", f"`{FOCUSABLE}`"))
+            reached[at] = reached.get(at, False) or seen
+            if len(reached.keys() - {-1}) == wanted:
+                break
+        assert len(reached.keys() - {-1}) == wanted, path
+        assert all(seen for at, seen in reached.items() if at >= 0), path
     page.close()
 
 

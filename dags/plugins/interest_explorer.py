@@ -29,14 +29,15 @@ def places() -> tuple[str, Any]:
 def source() -> Iterator[Any]:
     """The warehouse for one request; wrong settings are said to who asks for a page, and do not keep Airflow from starting."""
     from jobs.settings import SettingError
-    from recsys_core.warehouse import WarehouseError, connect
+    from recsys_core.explorer.reads import opened
+    from recsys_core.warehouse import WarehouseError
 
     try:
         url, _ = places()
     except (SettingError, ValueError) as error:
         raise WarehouseError(f"the settings are wrong: {error}") from error
-    with connect(url) as warehouse:
-        yield warehouse.query
+    with opened(url) as query:
+        yield query
 
 
 async def logged_in(request: Any) -> Any:
@@ -77,7 +78,8 @@ def warm_up() -> None:
     from recsys_core.explorer.reads import Reads
 
     with suppress(Exception), source() as query:
-        _ = Reads(query, places()[1]).nights
+        titles = places()[1]
+        titles(Reads(query, titles).nights[0].ds, {""})  # of no item: the night's catalogue is read and kept
 
 
 class InterestExplorer(AirflowPlugin):

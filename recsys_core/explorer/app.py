@@ -22,7 +22,7 @@ from recsys_core.explorer.page import Page, compile_pages
 from recsys_core.explorer.reads import HORIZONS, Night, Reads, Titles
 from recsys_core.explorer.reads import Query as Ask
 from recsys_core.explorer.words import LANGUAGES, Language, preferred
-from recsys_core.warehouse import WarehouseError
+from recsys_core.warehouse import TransientError, WarehouseError
 
 Source = Callable[[], AbstractContextManager[Ask]]
 Gate = Callable[[Request], Awaitable[Response | None]]
@@ -35,6 +35,15 @@ HEADERS = {
     "cache-control": "no-store",
 }
 SOME_USERS, MOST_WARNINGS = 10, 40
+# What an error of the warehouse says, and the word of WORDS that names the remedy; the first that fits. Paths and roles stay in the log.
+REMEDIES: tuple[tuple[str, str], ...] = (
+    ("settings are wrong|a warehouse is duckdb", "bad_settings"),
+    ("there is no warehouse at", "no_file"),
+    ("permission denied", "no_right"),
+    ("(role|database) .* does not exist|authentication failed|no password|pg_hba|translate host name", "no_entry"),
+    ("does not exist|Catalog Error|Binder Error", "no_table"),
+    ("timeout", "no_answer"),
+)
 _LOG = logging.getLogger(__name__)
 
 
@@ -76,6 +85,12 @@ class AskedNights(BaseModel):
 class AskedModels(Asked):
     a: Version | None = None
     b: Version | None = None
+
+
+def remedy(error: WarehouseError) -> str:
+    """The word of WORDS that says what to do about it."""
+    passing = "no_answer" if isinstance(error, TransientError) else "no_warehouse"
+    return next((word for found, word in REMEDIES if re.search(found, str(error), re.IGNORECASE)), passing)
 
 
 class Refusal(Exception):
@@ -220,7 +235,12 @@ def create_app(source: Source, titles: Titles, gate: Gate) -> ASGIApp:
     @app.exception_handler(WarehouseError)
     def _(request: Request, error: Exception) -> Response:
         _LOG.error("the explorer cannot read the warehouse: %s", error)
-        return refused(request, "no_warehouse", 503)
+        assert isinstance(error, WarehouseError)
+        return refused(request, remedy(error), 503)
+
+    @app.exception_handler(Exception)  # is still raised, and so stands in the server's log
+    def _(request: Request, error: Exception) -> Response:
+        return refused(request, "no_reason", 500)
 
     compile_pages()
     return _Guarded(app, gate)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -13,13 +14,27 @@ from typing import Any
 import pyarrow as pa
 
 from recsys_core.texts import folded, term_pattern
-from recsys_core.warehouse import SQL
+from recsys_core.warehouse import SQL, connect
 
 Query = Callable[[str, dict[str, Any]], pa.Table]
 Titles = Callable[[dt.date, Collection[str]], Mapping[str, str]]
 HORIZONS = ("90d", "7d", "1d")
 # Nights that can be looked at.
 MOST_NIGHTS = 400
+# After so long a page says that the server does not answer: a thread that waits serves nobody.
+CONNECT_S, ANSWER_S = 5, 20
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Query]:
+    """The warehouse at a URL for one request; a server that is not reached, or does not answer, in time is a WarehouseError."""
+    server = url.startswith("postgres")
+    if server and "connect_timeout=" not in url:
+        url += f"{'&' if '?' in url else '?'}connect_timeout={CONNECT_S}"
+    with connect(url) as warehouse:
+        if server:
+            warehouse.query(f"SELECT set_config('statement_timeout', '{ANSWER_S}s', false) AS told")
+        yield warehouse.query
 
 
 @dataclass(frozen=True)

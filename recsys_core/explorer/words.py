@@ -139,13 +139,48 @@ WORDS: dict[str, tuple[str, str]] = {
     # what cannot be shown
     "wrong": ("That cannot be shown", "无法显示"),
     "no_page": ("There is no such page.", "没有这个页面。"),
-    "no_night": ("This night is not published.", "这一夜没有发布。"),
-    "nothing_published": ("Nothing is published yet: run a night first.", "尚未发布任何内容：请先运行一夜。"),
+    "no_night": (
+        "This night is not published: choose one that is, or run it by the DAG nightly or “python -m jobs night”.",
+        "这一夜没有发布：请选择已发布的一夜，或用 DAG nightly 或“python -m jobs night”运行它。",
+    ),
+    "published_nights": ("Published nights", "已发布的夜次"),
+    "nothing_published": (
+        "Nothing is published yet: run a night first, by the DAG nightly or “python -m jobs night”.",
+        "尚未发布任何内容：请先用 DAG nightly 或“python -m jobs night”运行一夜。",
+    ),
     "no_user": ("No such user on this night.", "这一夜没有这个用户。"),
     "no_topic": ("No such topic, or it may not be shown.", "没有这个主题，或不可显示。"),
     "no_model": ("No such model.", "没有这个模型。"),
     "bad_params": ("The address asks for something that is no night, key or number of a topic.", "地址中的夜次、用户键或主题编号不正确。"),
-    "no_warehouse": ("The warehouse cannot be read just now; the server’s log says why.", "暂时无法读取数据仓库；原因见服务器日志。"),
+    "no_warehouse": (
+        "The warehouse cannot be read: the API server’s log says why. Move a damaged file away and publish again: docs/operations.md.",
+        "无法读取数据仓库：原因见 API 服务器日志。损坏的文件请移走后重新发布：docs/operations.md。",
+    ),
+    "no_file": (
+        "There is no warehouse where the settings say: publish a night first, or correct WAREHOUSE_READER or WAREHOUSE.",
+        "设置所指的位置没有数据仓库：请先发布一夜，或更正 WAREHOUSE_READER 或 WAREHOUSE。",
+    ),
+    "no_answer": (
+        "The warehouse’s server does not answer, or its tables are being changed: see that it runs, then load this page again.",
+        "数据仓库服务器没有应答，或其表正在更改：请确认它在运行，然后重新加载本页。",
+    ),
+    "no_entry": (
+        "The warehouse’s server is not found or lets nobody in: correct host, database, role or password in WAREHOUSE_READER or WAREHOUSE.",
+        "找不到数据仓库服务器或无法登录：请更正 WAREHOUSE_READER 或 WAREHOUSE 中的主机、数据库、角色或密码。",
+    ),
+    "no_right": (
+        "The warehouse may not be read: grant nightly_reader to the role of WAREHOUSE_READER, or let the API server read the file.",
+        "没有读取数据仓库的权限：请把 nightly_reader 授予 WAREHOUSE_READER 的角色，或允许 API 服务器读取该文件。",
+    ),
+    "no_table": (
+        "The warehouse lacks a table: run “python -m jobs migrate”. A reader’s URL must end in ?options=-csearch_path%3Dpublished.",
+        "数据仓库缺少某个表：请运行“python -m jobs migrate”。只读角色的地址须以 ?options=-csearch_path%3Dpublished 结尾。",
+    ),
+    "bad_settings": (
+        "The settings are wrong: the API server’s log says which; correct them, then run “make down” and “make up”.",
+        "设置有误：具体见 API 服务器日志；更正后请运行“make down”和“make up”。",
+    ),
+    "no_reason": ("This page could not be made: the API server’s log says why.", "无法生成本页：原因见 API 服务器日志。"),
     "back": ("To the beginning", "返回首页"),
     # codes of the tables
     "new": ("new", "新"),

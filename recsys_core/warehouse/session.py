@@ -20,6 +20,10 @@ from recsys_core.tables import TABLES, Table
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
 
+# PostgreSQL looks at a table of nights again after each publication, not after a tenth of all nights: of a night that it has not looked at
+# it expects one row, and walks through every holder of a topic.
+LOOKED_AT = "autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 1000"
+
 # Parts of what is read back that are hashed at a time.
 HASHERS = 2
 
@@ -148,7 +152,9 @@ def _made(table: Table, engine: str) -> list[str]:
     indexes, which cost more time and room than the rows. That keys do not repeat is seen in the lake, and that rows are the lake's from
     their checksum.
     """
-    if engine == "postgres" or not table.lake:
+    if engine == "postgres":
+        return [table.ddl(engine), *([f"ALTER TABLE {table.name} SET ({LOOKED_AT})"] if table.by_night else [])]
+    if not table.lake:
         return [table.ddl(engine)]
     keys = canonical_json([table.key, *([table.unique] if table.unique else [])])
     return [table.ddl(engine, constraints=False), f"COMMENT ON TABLE {table.name} IS '{keys}'"]

@@ -120,18 +120,27 @@ class JobOperator(BaseSensorOperator):
     timed out, cleared, marked in the UI, its worker killed), the command's whole process tree gets SIGTERM and, three
     seconds later, SIGKILL.
 
-    The setting RUN_JOBS sends the command elsewhere, with the same exit codes; `spark` says that a cluster helps it.
+    The setting RUN_JOBS sends the command elsewhere, with the same exit codes; `spark` says that a cluster helps it. While one of the DAGs
+    `beside` has a run at work it is not started: the task is rescheduled, as by exit code 75.
     """
 
-    template_fields = ("argv", "command")
+    template_fields = ("argv", "beside", "command")
     template_fields_renderers: ClassVar = {"argv": "json", "command": "bash"}
     ui_color = "#dbeafe"
 
     def __init__(
-        self, *, argv: list[str], fatal: tuple[int, ...] = (EXIT_USAGE,), grace_s: float = GRACE_S, spark: bool = False, **kwargs: Any
+        self,
+        *,
+        argv: list[str],
+        beside: list[str] | None = None,
+        fatal: tuple[int, ...] = (EXIT_USAGE,),
+        grace_s: float = GRACE_S,
+        spark: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(mode="reschedule", **kwargs)
         self.argv = argv
+        self.beside = beside or []
         self.spark = spark
         self.command = ""
         self.fatal = fatal
@@ -146,7 +155,10 @@ class JobOperator(BaseSensorOperator):
         self.command = shlex.join(self.argv)
 
     def poke(self, context: Any) -> bool:
-        """True when the command is done, False when it asks to be started again later."""
+        """True when the command is done, False when it asks to be started again later, or is to wait for others."""
+        if busy := [dag for dag in self.beside if dag and context["ti"].get_dr_count(dag_id=dag, states=["running"])]:
+            self.log.info("Waiting, next try in %.0f s: a run of %s is at work", self.poke_interval, " and of ".join(busy))
+            return False
         code, last = self.run_command(context)
         if code == 0:
             return True

@@ -34,7 +34,7 @@ COMPONENTS = {  # the log servers of scheduler and triggerer would listen on all
     "dag-processor": ["dag-processor"],
     "triggerer": ["triggerer", "--skip-serve-logs"],
 }
-DAGS = ("nightly", "training", "erasure")
+DAGS = ("nightly", "training", "intraday", "erasure", "retention")
 HOST = "127.0.0.1"
 START_S, GRACE_S, RESTART_S = 300.0, 20.0, 5.0
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs import JOBS, NIGHTLY, writer_of
+from jobs.report import index
 from jobs.runner import NotBuiltError, ParameterError, RemovedError, Runner, parameters_of
 from recsys_core import registry
 from recsys_core.attempts import Attempt, claim
@@ -269,12 +270,13 @@ class _Erasure:
         return m is not None and live["landing_file"]["content_hash"] != m.checksum
 
     def _pages(self, keys: Iterable[str]) -> list[str]:
-        """Remove the nightly reports that show one of them; returns their names."""
+        """Remove the nightly reports that show one of them, from the index, too; returns their names."""
         folder = self.runner.settings.report
         kept = sorted(Path(folder).glob("*.html")) if folder else []
         pages = [p for p in kept if (text := p.read_text(encoding="utf-8")) and any(k in text for k in keys)]
         for page in pages:
             page.unlink()
+        index(self.runner)
         return [page.name for page in pages]
 
     # -- what was done -----------------------------------------------------------------------------------------------------------

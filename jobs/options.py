@@ -79,6 +79,8 @@ def settings_of(values: dict[str, Any], secret: bool = True) -> Settings:
     except (SettingError, SettingsError) as error:
         raise click.UsageError(str(error)) from error
     logs.begin(loaded.log_format, loaded.secrets())
+    for line in loaded.warnings() if secret else ():
+        logs.warn(line)
     _check_places(loaded)
     return loaded
 

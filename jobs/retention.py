@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import ALL, JOBS
+from jobs.report import index
 from recsys_core.attempts import claim
 from recsys_core.retention import Days, built_from, horizon, note, old, remove
 from recsys_core.tables import TABLES
@@ -47,6 +48,8 @@ def retain(runner: Runner, dry_run: bool = False) -> None:
     _tell(runner, at, days)
     would = "would go" if dry_run else "removed"
     _warehouse(runner, at, dry_run)
+    if not dry_run:
+        index(runner)  # also when a run before was cut off after its pages went
     total = count = 0
     for found in old(lake, landing, at):
         if not dry_run:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from recsys_core.taxonomy_edges import TaxonomyEdges
 
 T = TypeVar("T")
+# So many random bytes nobody guesses.
+SECRET_BYTES = 16
 # What is kept for so many days: RETAIN_LANDING_DAYS and so on.
 RETAINED = ("landing", "lake", "text", "warehouse")
 
@@ -204,6 +206,14 @@ class Settings(BaseSettings):
                 "(`make demo` generates one into var/demo/settings.env)"
             )
         return value.encode()
+
+    def warnings(self) -> list[str]:
+        """What is dangerous in the settings and stops nothing, each with its remedy."""
+        with suppress(SettingError):  # who needs the secret says that there is none
+            if (n := len(self.secret())) < SECRET_BYTES:
+                what = f"USER_KEY_SECRET has {n} bytes: it can be guessed, and then anybody can tell whose key is whose"
+                return [f"{what}; put {2 * SECRET_BYTES} random bytes in its place, and build all nights again (docs/security.md)"]
+        return []
 
     def webhook(self) -> str:
         """The URL that alerts are posted to, '' when there is none; SettingError when its file is missing."""

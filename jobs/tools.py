@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from jobs.options import check_range, guard, settings_of
+
+if TYPE_CHECKING:
+    from recsys_core.warehouse import Warehouse
 
 
 def simulate(**values: Any) -> None:
@@ -103,15 +107,28 @@ def query(**values: Any) -> None:
     def work() -> None:
         with connect(settings.warehouse_reader or settings.warehouse) as warehouse:
             found = warehouse.query(path.read_text(encoding="utf-8"), params)
+            why = "" if found.num_rows else _why_nothing(warehouse, params.get("ds", ""))
         try:
             click.echo("\t".join(found.column_names))
             for row in found.to_pylist():
                 click.echo("\t".join("" if v is None else str(v) for v in row.values()))
         except BrokenPipeError:  # who reads has seen enough (`| head`); the rest goes nowhere, at the end of the process, too
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        click.echo(f"{found.num_rows:,} rows", err=True)
+        click.echo(f"{found.num_rows:,} rows{why}", err=True)
 
     guard(work)
+
+
+def _why_nothing(warehouse: Warehouse, ds: str) -> str:
+    """What to add to an answer without rows about a night (none, where it is no date) that readers do not see."""
+    from recsys_core.lake import LakeError
+    from recsys_core.status import unpublished
+
+    try:
+        said = unpublished(warehouse.query, dt.date.fromisoformat(ds))
+    except (ValueError, LakeError):  # no night was asked for, or the warehouse is somebody else's
+        return ""
+    return f": {said}" if said else ""
 
 
 def demo(**values: Any) -> None:

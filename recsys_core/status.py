@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
+MOST_SPANS = 5
 Query = Callable[[str, Mapping[str, Any]], Any]
 
 NIGHT = """SELECT max(ds) AS ds FROM publication WHERE table_name = 'user_interest' AND is_live"""
@@ -18,6 +19,7 @@ LEDGER = """SELECT table_name, row_count, published_at, "trigger" FROM publicati
 CHECKS = """SELECT table_name, check_name, severity FROM quality_result WHERE ds = :ds AND NOT passed ORDER BY table_name, check_name"""
 MODELS = """SELECT kind, model_version, valid_from_ds FROM model_version WHERE status = 'champion' AND valid_from_ds <= :ds
     ORDER BY kind, valid_from_ds, model_version"""
+NIGHTS = """SELECT ds, bool_or(is_live) AS is_live FROM publication WHERE "trigger" <> 'intraday' GROUP BY ds ORDER BY ds"""
 # A warehouse of an earlier version has none until the next publication.
 HAS_RUNS = "SELECT count(*) AS n FROM information_schema.tables WHERE table_name = 'job_run'"
 # The last run of each job: of several attempts at a night, and of several nights, the one that ended last.
@@ -52,6 +54,30 @@ def status(query: Query, now: dt.datetime, time_zone: str) -> dict[str, Any]:
         ],
         "jobs": [_plain(row) for row in query(RUNS, {}).to_pylist()] if query(HAS_RUNS, {}).to_pylist()[0]["n"] else [],
     }
+
+
+def unpublished(query: Query, ds: dt.date) -> str:
+    """Why there is nothing of a night that readers do not see, and which nights they do see; '' for one that they see.
+
+    >>> import pyarrow as pa
+    >>> days = [dt.date(2026, 3, day) for day in (1, 2, 3, 5)]
+    >>> ledger = pa.table({"ds": days, "is_live": [False, True, True, True]})
+    >>> unpublished(lambda sql, params: ledger, days[0])
+    '2026-03-01 was published, and removed for its age; published are 2026-03-02 to 2026-03-03, 2026-03-05'
+    """
+    known = {row["ds"]: row["is_live"] for row in query(NIGHTS, {}).to_pylist()}
+    if known.get(ds):
+        return ""
+    spans: list[list[dt.date]] = []
+    for day in (day for day, live in known.items() if live):
+        if spans and day - spans[-1][-1] == dt.timedelta(days=1):
+            spans[-1] = [spans[-1][0], day]
+        else:
+            spans.append([day])
+    listed = [" to ".join(day.isoformat() for day in span) for span in spans[-MOST_SPANS:]] or ["no nights"]
+    listed = ["earlier ones", *listed] if len(spans) > MOST_SPANS else listed
+    stands = "was published, and removed for its age" if ds in known else "is not published"
+    return f"{ds.isoformat()} {stands}; published are {', '.join(listed)}"
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:

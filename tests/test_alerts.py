@@ -26,7 +26,7 @@ os.environ.setdefault("AIRFLOW_HOME", str(REPO / "var" / "tests" / "airflow"))
 from airflow.sdk._shared.module_loading import accepts_context, import_string
 from airflow.serialization.serialized_objects import DagSerialization
 
-from dags import erasure, intraday, nightly, training
+from dags import erasure, intraday, nightly, retention, training
 from dags.alerts import NIGHT_WAIT, TASK_FAILED, Webhook
 from jobs.__main__ import main
 from jobs.observe.metrics import PREFIX
@@ -149,7 +149,7 @@ def test_a_late_night_is_posted_by_what_airflow_makes_of_the_deadline(hook: Hook
 
 
 def test_every_task_tells_when_it_fails() -> None:
-    for module in (nightly, training, intraday, erasure):
+    for module in (nightly, training, intraday, erasure, retention):
         for task in module.dag.tasks:
             assert task.on_failure_callback in (TASK_FAILED, [TASK_FAILED]), task.task_id
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import json
 import os
 import re
 import subprocess
@@ -20,9 +21,11 @@ from jobs.__main__ import Commands, main
 from recsys_core import registry
 from recsys_core.lake import Lake, Stamp, empty
 from recsys_core.tables import TABLES
+from recsys_core.warehouse import connect
+from tests.test_warehouse import models, night
 
 COMMANDS = Commands().list_commands(click.Context(main))
-SETTINGS = {"LANDING": "landing", "LAKE": "lake", "WAREHOUSE": "duckdb:///w.duckdb", "USER_KEY_SECRET": "secret"}
+SETTINGS = {"LANDING": "landing", "LAKE": "lake", "WAREHOUSE": "duckdb:///w.duckdb", "USER_KEY_SECRET": "a secret of the tests"}
 
 
 @pytest.fixture(autouse=True)
@@ -331,6 +334,44 @@ def test_as_a_process(place: Path, repo_root: Path) -> None:
     assert run.returncode == 2
     assert run.stdout == ""
     assert run.stderr.startswith("Usage: python -m jobs expand [OPTIONS]")
+
+
+def test_a_short_secret_is_warned_of_by_what_makes_keys_and_by_status(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    land(place, "2026-03-02")
+    monkeypatch.setenv("USER_KEY_SECRET", "secret")
+    says = "USER_KEY_SECRET has 6 bytes: it can be guessed, and then anybody can tell whose key is whose; put 32 random bytes in its place"
+    told = call("plan", "--from", "2026-03-02", "--to", "2026-03-02")
+    assert (told.exit_code, told.stderr.count(f"warning: {says}")) == (0, 1)
+    assert says not in told.stdout
+    (warning,) = json.loads(call("status").stdout)["warnings"]
+    assert warning.startswith(says)
+    assert "warning" not in call("ready", "--ds", "2026-03-02").stderr, "what needs no secret does not ask for one"
+    (place / "secret").write_text("sixteen bytes ok\n")
+    monkeypatch.delenv("USER_KEY_SECRET")
+    assert json.loads(call("status").stdout)["warnings"] == []  # that a secret is missing says who needs it
+    monkeypatch.setenv("USER_KEY_SECRET_FILE", "secret")
+    assert call("plan", "--from", "2026-03-02", "--to", "2026-03-02").stderr == ""
+    assert json.loads(call("status").stdout)["warnings"] == []
+
+
+def test_a_query_about_a_night_that_is_not_published_says_so_beside_its_empty_answer(place: Path) -> None:
+    days = [dt.date(2026, 3, day) for day in (2, 3, 4, 6, 8, 10, 12, 14)]
+    with connect(SETTINGS["WAREHOUSE"]) as warehouse:
+        warehouse.publish_nights([night(day) for day in days], models(dt.date(2026, 1, 1)))
+        warehouse.retire(dt.date(2026, 3, 3))
+    asked = ("query", "7_who_holds_this_topic", "--param", "topic_id=1", "--param", "horizon=90d", "--param", "min_share=0.1", "--param")
+    said = call(*asked, "ds=2026-03-05")
+    assert (said.exit_code, len(said.stdout.splitlines())) == (0, 1), "the answer is the query's own: its columns, and no row"
+    shown = "published are earlier ones, 2026-03-06, 2026-03-08, 2026-03-10, 2026-03-12, 2026-03-14"
+    assert said.stderr == f"0 rows: 2026-03-05 is not published; {shown}\n"
+    assert call(*asked, "ds=2026-03-02").stderr == f"0 rows: 2026-03-02 was published, and removed for its age; {shown}\n"
+    assert call(*asked, "ds=2026-03-03").stderr == "1 rows\n"
+    assert call(*asked[:4], *asked[4:6], "--param", "min_share=0.99", "--param", "ds=2026-03-03").stderr == "0 rows\n"
+    (place / "own.sql").write_text("SELECT 1 AS n WHERE :ds = 'x'")
+    assert call("query", "own.sql", "--param", "ds=2026-02-30").stderr == "0 rows\n", "no date, no night"
+    with duckdb.connect("other.duckdb") as other:
+        other.execute("CREATE TABLE t (n INTEGER)")
+    assert call("query", "own.sql", "--param", "ds=2026-03-05", "--warehouse", "duckdb:///other.duckdb").stderr == "0 rows\n"
 
 
 def test_a_reader_of_a_query_may_go_before_its_end(place: Path, repo_root: Path) -> None:

@@ -76,7 +76,7 @@ class Absent(MetaPathFinder):
             raise ModuleNotFoundError(name, name=name)
 
 sys.meta_path.insert(0, Absent())
-from dags import erasure, intraday, nightly, training
+from dags import erasure, intraday, nightly, retention, training
 from dags.operators import night_zone
 print(night_zone(), "scipy" in absent, [name for name in sys.modules if name.startswith("kubernetes")])
 """

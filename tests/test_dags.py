@@ -8,6 +8,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from airflow.timetables.base import TimeRestriction
 from airflow.timetables.interval import CronDataIntervalTimetable as CoreIntervals
 from airflow.timetables.trigger import CronTriggerTimetable as CoreTriggers
 
-from dags import erasure, intraday, nightly, training
+from dags import erasure, intraday, nightly, retention, training
 from dags.operators import LAUNCHER, resolve_ds, running_ds
 from jobs import NIGHTLY, TRAINING, stages
 
@@ -49,6 +50,7 @@ TRAINING_EDGES = {
 NIGHTLY_ALONE = ("backfill", "manual with ds, current models", "manual with ds, one stage rebuilt", "manual, known up to a moment")
 ERASURE_EDGES: dict[str, set[str]] = {"forget": set()}
 INTRADAY_EDGES: dict[str, set[str]] = {"overlay": set()}
+RETENTION_EDGES: dict[str, set[str]] = {"retain": set()}
 
 
 def run_of(kind: str, *, logical: str | None = None, after: str = "2026-03-05T07:00:00Z", conf: dict[str, Any] | None = None) -> DagRun:
@@ -84,8 +86,14 @@ def commands(dag: DAG, run: DagRun) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("dag", "wanted"),
-    [(nightly.dag, NIGHTLY_EDGES), (training.dag, TRAINING_EDGES), (erasure.dag, ERASURE_EDGES), (intraday.dag, INTRADAY_EDGES)],
-    ids=["nightly", "training", "erasure", "intraday"],
+    [
+        (nightly.dag, NIGHTLY_EDGES),
+        (training.dag, TRAINING_EDGES),
+        (erasure.dag, ERASURE_EDGES),
+        (intraday.dag, INTRADAY_EDGES),
+        (retention.dag, RETENTION_EDGES),
+    ],
+    ids=["nightly", "training", "erasure", "intraday", "retention"],
 )
 def test_tasks_and_edges(dag: DAG, wanted: dict[str, set[str]]) -> None:
     assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == wanted
@@ -96,7 +104,7 @@ def test_one_task_per_stage_of_the_registry() -> None:
     assert list(stages(TRAINING)) == [t for t in TRAINING_EDGES if t != "ready"]
 
 
-@pytest.mark.parametrize("dag", [nightly.dag, training.dag, erasure.dag, intraday.dag], ids=lambda d: d.dag_id)
+@pytest.mark.parametrize("dag", [nightly.dag, training.dag, erasure.dag, intraday.dag, retention.dag], ids=lambda d: d.dag_id)
 def test_every_task_is_owned_documented_bounded_and_waits_without_a_slot(dag: DAG) -> None:
     assert dag.doc_md
     assert dag.tags
@@ -138,6 +146,8 @@ def test_rendered_commands_equal_the_golden_file() -> None:
     }
     for name, run in quarter.items():
         lines += [f"[intraday: {name}]", *(f"{task:9} {command}" for task, command in commands(intraday.dag, run).items()), ""]
+    for name, run in {"scheduled": quarter["scheduled"], "manual, dry run": run_of("manual", conf={"dry_run": True})}.items():
+        lines += [f"[retention: {name}]", *(f"{task:9} {command}" for task, command in commands(retention.dag, run).items()), ""]
     text = "\n".join(lines)
     if os.environ.get("GOLDEN") == "write":
         GOLDEN.write_text(text)
@@ -240,6 +250,34 @@ def test_intraday_runs_each_quarter_of_an_hour_one_at_a_time_and_nothing_is_caug
     assert set(intraday.dag.allowed_run_types) == {"scheduled", "manual"}
 
 
+def test_retention_runs_once_a_week_and_nothing_is_caught_up() -> None:
+    assert retention.dag.timetable == CronTriggerTimetable("0 12 * * 3", timezone="UTC")
+    assert (retention.dag.max_active_runs, retention.dag.catchup, set(retention.dag.params)) == (2, False, {"dry_run"})
+    assert set(retention.dag.allowed_run_types) == {"scheduled", "manual"}
+
+
+@pytest.mark.parametrize(
+    ("dry_run", "at_work", "waits"),
+    [(False, {}, False), (False, {"nightly": 2}, True), (False, {"erasure": 1}, True), (True, {"nightly": 2}, False)],
+)
+def test_retention_waits_while_others_are_at_work(
+    dry_run: bool, at_work: dict[str, int], waits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("landing", "lake"):
+        monkeypatch.setenv(name.upper(), str(tmp_path / name))
+    monkeypatch.setenv("USER_KEY_SECRET", "a secret of these tests")
+    asked: list[tuple[str, list[str]]] = []
+
+    def get_dr_count(dag_id: str, states: list[str]) -> int:
+        asked.append((dag_id, states))
+        return at_work.get(dag_id, 0)
+
+    task = retention.dag.get_task("retain").prepare_for_execution()
+    task.render_template_fields({"params": {"dry_run": dry_run}}, retention.dag.get_template_env())
+    assert task.poke({"ti": SimpleNamespace(get_dr_count=get_dr_count)}) is not waits
+    assert asked == ([] if dry_run else [(dag, ["running"]) for dag in ("nightly", "training", "erasure")])
+
+
 @pytest.mark.parametrize(
     ("after", "zone", "day"),
     [
@@ -258,7 +296,7 @@ def test_the_running_day_is_that_of_the_moment_before_the_run(after: str, zone: 
         running_ds(run_of("manual", after=after, conf={"ds": "2026-02-30"}))
 
 
-@pytest.mark.parametrize("name", ["nightly", "training", "erasure", "intraday"])
+@pytest.mark.parametrize("name", ["nightly", "training", "erasure", "intraday", "retention"])
 def test_a_dag_file_imports_nothing_heavy_and_needs_no_python_path(name: str) -> None:
     script = (
         "import runpy, sys, airflow.sdk, airflow.models; before = set(sys.modules)\n"
@@ -270,7 +308,8 @@ def test_a_dag_file_imports_nothing_heavy_and_needs_no_python_path(name: str) ->
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
 
 
-def test_airflow_finds_the_four_dags_and_nothing_else_in_the_folder() -> None:
+def test_airflow_finds_the_five_dags_and_nothing_else_in_the_folder() -> None:
     ignored = (REPO / "dags" / ".airflowignore").read_text().split()
-    assert {path.name for path in (REPO / "dags").glob("*.py")} - set(ignored) == {"nightly.py", "training.py", "erasure.py", "intraday.py"}
+    dags = {"nightly.py", "training.py", "erasure.py", "intraday.py", "retention.py"}
+    assert {path.name for path in (REPO / "dags").glob("*.py")} - set(ignored) == dags
     assert LAUNCHER.is_file()

@@ -60,8 +60,10 @@ def test_half_of_fifty_are_forgotten_to_the_last_byte(built: Shop, before: tuple
     again = {f: (shop.landing / f).read_bytes() for f in (f"events/ds={DAY}/app.jsonl.gz", f"identity/ds={NIGHTS[1]}/logins.jsonl")}
     for who, name in ((FORGOTTEN[0], "a.html"), (OTHERS[0], "b.html")):
         put(tmp_path, f"report/{name}", user_key(SECRET.encode(), who).encode())
+    put(tmp_path, "report/index.html", b'<a href="a.html">')
     report = forget(shop, FORGOTTEN, salt=SALT)
     assert report["pages"] == ["a.html"]
+    assert "a.html" not in (tmp_path / "report" / "index.html").read_text(), "nothing leads to a page that is gone"
     check_forgotten(shop, report, before)
     assert hits(tmp_path, marks(FORGOTTEN)) == []
     assert report["totals"]["objects"] == sum(f["objects"] for f in report["landing"]) > 25 * 18

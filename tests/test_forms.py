@@ -17,7 +17,7 @@ os.environ.setdefault("AIRFLOW_HOME", str(REPO / "var" / "tests" / "airflow"))
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 
-from dags import intraday, nightly, training
+from dags import intraday, nightly, retention, training
 from dags.days import DAY, know_formats
 from dags.operators import moment
 from jobs import NIGHTLY, stages
@@ -26,7 +26,7 @@ from tests.hostile import HOSTILE, STRINGS
 
 know_formats()
 FUTURE = ("2099-01-01", "9999-12-31")  # nights for a command, of which nothing has landed
-DAGS = {dag.dag_id: dag for dag in (nightly.dag, training.dag, intraday.dag)}
+DAGS = {dag.dag_id: dag for dag in (nightly.dag, training.dag, intraday.dag, retention.dag)}
 FORMS = [(name, param) for name, dag in DAGS.items() for param in dag.params]
 
 

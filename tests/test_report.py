@@ -12,10 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recsys_core import registry
+from recsys_core import registry, report
 from recsys_core.lake import Lake, canonical_json
+from recsys_core.privacy.release import shown
 from recsys_core.registry import ModelVersion
 from recsys_core.report import write_report
+from recsys_core.report.night import night_page
 from recsys_core.report.topics import topics_page
 from recsys_core.tables import TABLES
 from recsys_core.topics.kmeans import KMeans
@@ -218,6 +220,24 @@ def test_the_pages_are_self_contained_and_escape_text(tmp_path: Path, lake: Lake
     assert all(said in night for said in ("75.0%", "25.0%"))
     assert page.name in index
     assert "topics.html" in index
+
+
+def test_groups_of_few_users_are_left_out_and_the_page_says_who_it_is_for(lake: Lake) -> None:
+    query = warehouse(NIGHT)
+    every, many = night_page(query, D, lake), night_page(shown(query, 2), D, lake)
+    for html in (every, many, topics_page(query, lake)):
+        assert "internal: for who may read rows about single users; counts are exact" in html
+        assert "内部页面" in html
+    # Whose interest in a topic rose, a segment, and how many topics are held: one user each, or one topic by one user.
+    for group in (r"rising</span>", r'alert\(1\)[^<]*</td><td class="n">1</td>', r"topics held</span>.{,80}<dd>2</dd>"):
+        assert re.search(group, every), group
+        assert not re.search(group, many), group
+    assert "tea" in many, "what two users hold stays"
+    # Rows are left out by this name: a count under another one would be shown, however few stand behind it.
+    sources = "".join(path.read_text(encoding="utf-8") for path in Path(str(report.__file__)).parent.glob("*.py"))
+    counted = re.findall(r"count\([^)]*\) AS (\w+)", sources)
+    assert set(counted) == {"n_users", "n_slots", "users"}, "slots of lists, and all users of the night"
+    assert counted.count("users") == 1
 
 
 def test_the_page_of_topics_shows_what_they_are_and_where_they_came_from(lake: Lake) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from jobs.retention import look_back, retain
 from jobs.runner import NotBuiltError, RemovedError, Runner
 from jobs.settings import Settings
 from recsys_core.lake import Lake, LakeError, Stamp, empty
+from recsys_core.report import write_reports
 from recsys_core.retention import TEXTS, Days, built_from, horizon
+from recsys_core.status import unpublished
 from recsys_core.tables import TABLES
 from recsys_core.warehouse import NIGHT_TABLES, connect
 from tests.test_warehouse import interest, models, night, table
@@ -109,6 +112,30 @@ def test_old_nights_go_and_the_rest_can_be_read(tmp_path: Path) -> None:
     assert said[-1] == "0 partitions and days of deliveries removed, 0 bytes"
 
 
+def test_the_index_of_reports_leads_to_no_page_that_is_gone(tmp_path: Path) -> None:
+    runner, _ = site(tmp_path, retain_warehouse_days=30)
+    folder = tmp_path / "report"
+    with connect(runner.settings.warehouse) as warehouse:
+        warehouse.publish_nights([night(ago(n)) for n in (60, 9, 0)], models(ago(200)))
+        write_reports(warehouse.query, [], folder)
+        for n in (60, 9):
+            (folder / f"{ago(n)}.html").write_text("a page")
+        write_reports(warehouse.query, [], folder)
+
+    def led_to() -> set[str]:
+        return set(re.findall(r'href="([\d-]+)\.html"', (folder / "index.html").read_text()))
+
+    assert led_to() == {str(ago(60)), str(ago(9))}
+    before = (folder / "index.html").read_bytes()
+    retain(runner, dry_run=True)
+    assert (folder / "index.html").read_bytes() == before
+    retain(runner)
+    assert led_to() == {p.stem for p in folder.glob("2*.html")} == {str(ago(9))}
+    (folder / f"{ago(9)}.html").unlink()  # as if a removal had been cut off behind its pages
+    retain(runner)
+    assert led_to() == set()
+
+
 def test_a_night_of_which_something_is_gone_is_not_built_again(tmp_path: Path) -> None:
     runner, said = site(tmp_path, retain_lake_days=10)
     retain(runner)
@@ -168,6 +195,8 @@ def test_postgres_forgets_old_nights_too(tmp_path: Path, postgres_db: str) -> No
         assert f"warehouse: 1 nights from {ago(60)} to {ago(60)}" in said
         assert warehouse.query("SELECT DISTINCT ds FROM user_topn")["ds"].to_pylist() == [ago(0)]
         assert warehouse.live(ago(60)) == {}
+        assert unpublished(warehouse.query, ago(60)) == f"{ago(60)} was published, and removed for its age; published are {ago(0)}"
+        assert unpublished(warehouse.query, ago(0)) == ""
 
 
 def test_nights_of_another_secret_are_not_taken_for_those_of_this_one(tmp_path: Path) -> None:

@@ -307,6 +307,12 @@ def test_training_registers_a_version_for_the_next_night(site: Site) -> None:
     ]
 
 
+def test_retention_asks_airflow_who_is_at_work_and_removes_nothing_unasked(site: Site) -> None:
+    site.ask("/api/v2/dags/retention/dagRuns", {"dag_run_id": "by-hand", "logical_date": None, "conf": {}})
+    site.wait_for_runs({"by-hand": "success"}, dag="retention")
+    assert "nothing is removed: no RETAIN_…_DAYS is set" in site.logs("by-hand", "retention")
+
+
 def test_the_form_refuses_a_day_that_is_none_with_the_reason(site: Site, page: Any) -> None:
     before = {run["run_id"] for run in site.runs()}
     page.goto(f"http://127.0.0.1:{site.port}/dags/nightly")

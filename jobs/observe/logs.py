@@ -58,6 +58,11 @@ def complain(line: str) -> None:
     click.echo(_written(line, "error"), err=True)
 
 
+def warn(line: str) -> None:
+    """Say on standard error what is dangerous and stops nothing."""
+    click.echo(_written(f"warning: {line}", "warning"), err=True)
+
+
 def hidden(text: str) -> str:
     """The text without the secrets, and with an ellipsis behind the first signs of each user's key."""
     for secret in _voice.secrets:

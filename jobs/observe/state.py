@@ -17,7 +17,10 @@ ASK_S = 10.0
 
 
 def state_of(settings: Settings, warehouse: Warehouse, now: dt.datetime) -> dict[str, Any]:
-    """`recsys_core.status.status` of the site, with `nights_behind`: nights that landed, are over, and are newer than the published one."""
+    """`recsys_core.status.status` of the site, and two lists more.
+
+    nights_behind  nights that landed, are over, and are newer than the published one;  warnings  what is dangerous in the settings
+    """
     from recsys_core.landing import Landing
 
     empty: dict[str, Any] = {"night": None, "night_ended_at": None, "age_s": None, "published_at": None, "trigger": None}
@@ -27,7 +30,8 @@ def state_of(settings: Settings, warehouse: Warehouse, now: dt.datetime) -> dict
         else empty | {"rows": {}, "failed_checks": [], "models": [], "jobs": []}
     )
     over = [d for d in Landing(settings.landing).nights() if _ended(d, settings) <= now]
-    return found | {"nights_behind": [d.isoformat() for d in over if not found["night"] or d.isoformat() > found["night"]]}
+    behind = [d.isoformat() for d in over if not found["night"] or d.isoformat() > found["night"]]
+    return found | {"nights_behind": behind, "warnings": settings.warnings()}
 
 
 def _ended(ds: dt.date, settings: Settings) -> dt.datetime:

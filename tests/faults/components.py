@@ -46,7 +46,7 @@ def trial(n: int, rng: random.Random, place: Place) -> dict[str, Any]:
             states = {run["run_id"]: run["state"] for run in site.runs()}
             assert killed
             assert set(states.values()) == {"success"}, (states, [site.logs(run) for run, state in states.items() if state != "success"])
-            _no_door_is_open(site)
+            no_door_is_open(site)
             shop.warehouse_url = f"{server.url.rpartition('/')[0]}/interests"
             wanted, found = checksums(undisturbed, nights), checksums(shop, nights)
         finally:
@@ -102,7 +102,7 @@ def _ended(site: Site) -> bool:
     return False
 
 
-def _no_door_is_open(site: Site) -> None:
+def no_door_is_open(site: Site) -> None:
     """Spark asks for its secret and takes no application over REST; no secret stands in a log."""
     said = (site.folder / "spark-master.log").read_text(errors="replace")
     assert "authentication enabled" in said

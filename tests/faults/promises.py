@@ -93,7 +93,7 @@ PROMISES: dict[str, Promise] = {
         "components",
         full=2,
         short=(),  # one night so costs some 290 CPU seconds
-        elsewhere="tests/test_containers.py",
+        elsewhere="tests/test_composed.py (facts of a night; a worker and the master killed)",
     ),
     "models": Promise(
         "Nights published under one model and built again after another was promoted equal what they were; with `--use-current-models` all "

@@ -34,7 +34,7 @@ _FACTS = (
     *("lang", "daypart", "repairs"),
 )
 # Of them those whose values come again and again.
-_CODED = ("user_key", "item_id", "event_type", "device", "region", "lang", "daypart")
+_CODED = ("session_id", "user_key", "item_id", "event_type", "device", "region", "lang", "daypart")
 _TEXTS = ("user_key", "item_id", "text", "query", "lang", "repairs")
 
 
@@ -107,16 +107,17 @@ def _buckets_of_lines(night: Night, delivery: Delivery) -> int:
 
 
 def _buckets_of_events(night: Night) -> int:
-    """Over how many buckets of users the night's events are spread, see `_buckets`."""
+    """Over how many buckets of users the night's events are spread, see `_buckets`: those of `clean`, so that each reads one file."""
     manifest = night.lake.manifest("event_clean", night.ds)
-    return _buckets(manifest.rows if manifest else 0, night.settings.spark_from_rows)
+    buckets, files = _buckets(manifest.rows if manifest else 0, night.settings.spark_from_rows), len(manifest.files) if manifest else 0
+    return files if min(buckets, files) > 1 else buckets
 
 
 def _buckets(rows: int, from_rows: int) -> int:
-    """One for rows that this process goes through alone, else several, for Spark's tasks."""
+    """One for rows that this process goes through alone, else an even number, for Spark's tasks, so that two end together."""
     from recsys_core.parse.staging import MAX_BUCKETS
 
-    return 1 if rows < from_rows else min(1 + -(-rows // BUCKET_ROWS), MAX_BUCKETS)
+    return 1 if rows < from_rows else min(2 * max(1, -(-rows // (2 * BUCKET_ROWS))), MAX_BUCKETS)
 
 
 def parse_job(night: Night, delivery: Delivery, known: Identities, daily_cap: int) -> ParseJob:
@@ -168,9 +169,8 @@ def aggregate(night: Night) -> None:
     lake, ds, buckets = night.lake, night.ds, _buckets_of_events(night)
     score, source = scorer(night.settings.sentiment_model, night.settings.device)
 
-    def names(bucket: int) -> pa.Table:
-        columns, users = ["user_key", "session_id", "repairs"], users_of(bucket, buckets)
-        return named_sessions(persons(lake.read("event_clean", [ds], columns, users)))
+    def names(bucket: int) -> pa.Array:
+        return named_sessions(persons(lake.read("event_clean", [ds], ["session_id", "repairs"], users_of(bucket, buckets), _CODED[:1])))
 
     def make(users: Users) -> dict[str, pa.Table]:
         events = persons(lake.read("event_clean", [ds], list(_FACTS), users, _CODED))

@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys_core.coded import places
+from recsys_core.coded import compact, places
+from recsys_core.coded import whole as whole_column
 from recsys_core.events import EVENT_TYPES, GRADED_TYPES, LOW_RATING
 from recsys_core.grouping import MICRO, Groups, Ranks, flags, having, micros, ratio, whole
 from recsys_core.grouping import order as ascending
@@ -167,9 +168,10 @@ def in_time(users: np.ndarray, at: np.ndarray, ids: pa.ChunkedArray, place: np.n
 
 def _named(events: pa.Table, users: Ranks) -> pa.Array:
     """Names of the sessions of events: the source's session id, else a hash of the user and of when a run without long pauses began."""
-    names = events["session_id"].combine_chunks()
+    names = whole_column(events["session_id"])
     if not names.null_count:
         return names
+    names = names.cast(pa.string())
     rows = np.flatnonzero(~flags(pc.is_valid(names)))
     who, at = users.of[rows], whole(events["event_ts"])[rows]
     order = in_time(who, at, events["event_id"], rows)
@@ -216,9 +218,9 @@ def _most(groups: Groups, column: pa.ChunkedArray) -> pa.Array:
     return values.like(found)
 
 
-def named_sessions(events: pa.Table) -> pa.Table:
-    """(session_id, user_key) of the sessions that the source names, each once for each of its users."""
-    return events.filter(pc.is_valid(events["session_id"])).group_by(["session_id", "user_key"]).aggregate([])
+def named_sessions(events: pa.Table) -> pa.Array:
+    """Names of the sessions that the source names, each once; session_id is a dictionary."""
+    return whole_column(compact(events.select(["session_id"]))["session_id"]).dictionary
 
 
 def sessions(ds: dt.date, events: pa.Table, opened: pa.Table, shared: pa.Array | None = None) -> pa.Table:

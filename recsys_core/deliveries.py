@@ -83,34 +83,30 @@ def clean_buckets(
 def known_repeats(rows: Parsed, spark: SparkSession | None) -> pa.Table:
     """The repeats (see `repeats`) of events whose ids users of several buckets have."""
 
-    def hashes(bucket: int) -> np.ndarray:
-        return np.asarray(rows.rows(bucket, ["id_hash"])["id_hash"].drop_null().to_numpy())
-
-    several = met_again(range(rows.buckets), hashes, spark) if rows.buckets > 1 else np.zeros(0, np.int64)
+    several = met_again(range(rows.buckets), rows.id_hashes, spark) if rows.buckets > 1 else np.zeros(0, np.int64)
     if not len(several):
         return repeats(PARSED_SCHEMA.empty_table())
     wanted = pa.array(several)
 
     def having_them(bucket: int) -> pa.Table:
-        found = rows.rows(bucket, [*PARSED_SCHEMA.names, "id_hash"])
-        return plain(found.filter(pc.is_in(found["id_hash"], wanted)).select(PARSED_SCHEMA.names))
+        from recsys_core.parse.spans import hashes
+
+        found = rows.rows(bucket)
+        ids = found["event_id"].combine_chunks()
+        return plain(found.filter(pc.and_(ids.is_valid(), pc.is_in(pa.array(hashes(ids)), wanted))))
 
     return repeats(gathered(range(rows.buckets), having_them, plain_schema(PARSED_SCHEMA), spark))
 
 
-def names_of_several(names: Callable[[int], pa.Table], buckets: int, spark: SparkSession) -> pa.Array:
-    """Names of sessions (rows of `aggregate.named_sessions`, by bucket) that users of several buckets have."""
-
-    def hashes(bucket: int) -> np.ndarray:
-        return value_hashes(names(bucket)["session_id"].combine_chunks())
-
-    several = met_again(range(buckets), hashes, spark)
+def names_of_several(names: Callable[[int], pa.Array], buckets: int, spark: SparkSession) -> pa.Array:
+    """Distinct names of sessions (those of each bucket) that users of several buckets have."""
+    several = met_again(range(buckets), lambda bucket: value_hashes(names(bucket)), spark)
     if not len(several):
         return pa.array([], pa.string())
     wanted = pa.array(several)
 
     def having_them(bucket: int) -> pa.Table:
-        found = pc.unique(names(bucket)["session_id"])
+        found = names(bucket)
         return pa.table({"session_id": found.filter(pc.is_in(pa.array(value_hashes(found)), wanted))})
 
     found = gathered(range(buckets), having_them, pa.schema([("session_id", pa.string())]), spark)

@@ -10,6 +10,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,15 @@ def test_broken_manifest_is_named_with_its_remedy(lake: Lake) -> None:
     lake.write_bytes("item/ds=2026-03-02/_manifest.json", b"{")
     with pytest.raises(LakeError, match=r"ds=2026-03-02/_manifest.json is no manifest .*run the night again"):
         lake.manifest("item", D)
+
+
+@pytest.mark.parametrize("read", [lambda lake: lake.read("item", [D]), lambda lake: list(lake.stream("item", [D]).to_batches())])
+def test_a_file_without_a_column_is_named_with_its_remedy(lake: Lake, read: Callable[[Lake], Any]) -> None:
+    (relative,) = lake.write("item", D, ROWS, STAMP).files
+    pq.write_table(ROWS.drop_columns(["brand", "tags"]), lake.path(relative))  # as an earlier version would have left it
+    with pytest.raises(LakeError, match=r"part-.* has no tags, brand: an earlier version .* build its night again"):
+        read(lake)
+    assert lake.read("item", [D], ["item_id"])["item_id"].to_pylist() == ["i1", "i2", "i3"]
 
 
 def test_partition_columns_beside_ds(lake: Lake) -> None:
@@ -552,6 +562,22 @@ def test_a_checksum_of_an_earlier_version_is_made_anew(lake: Lake) -> None:
     assert lake.renewed(made) == made
     before = lake.relabel(made, checksum="ab" * 32)
     assert lake.renewed(before) == made == lake.manifest("item", D)
+
+
+def test_a_checksum_stays_what_manifests_have_noted() -> None:
+    values = {
+        "text": pa.array(["", None, "eight by", "nine bytes", "long" * 300]),
+        "name": pa.array(["b", "a", None, "b", "a"]).dictionary_encode(),
+        "flag": pa.array([True, None, False, True, False]),
+        "day": pa.array([0, 1, None, -1, 20_000], pa.date32()),
+        "at": pa.array([0, None, -1, 1, 10**15], pa.timestamp("us", "UTC")),
+        "n": pa.array([0, None, -1, 2**40, 7]),
+        "x": pa.array([0.5, -0.0, None, 1e300, 7.0]),
+        "price": pa.array([Decimal("1.5"), None, Decimal(-2), Decimal(0), Decimal(7)], pa.decimal128(18, 4)),
+        "codes": pa.array([[], None, ["a"], ["a", None, "b"], ["b", "a"]], pa.list_(pa.string())),
+        "vector": pa.array([[0.5], [], None, [1.0, 2.0], [2.0, 1.0]], pa.list_(pa.float32())),
+    }
+    assert checksum(pa.table(values)) == "665a1b6240e93bd2e330940d631a6d98"
 
 
 def test_checksum_adds_up_over_any_cuts() -> None:

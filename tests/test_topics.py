@@ -122,6 +122,17 @@ def test_a_changed_file_is_refused(cls: type[TopicModel], tmp_path: Any) -> None
         tables.load_topics(lake, version)
 
 
+def test_a_model_of_an_earlier_form_is_named_with_its_remedy(tmp_path: Any) -> None:
+    class Earlier(KMeans):
+        def save(self) -> dict[str, bytes]:
+            return {"kmeans.npz": registry.arrays_to_bytes(centroids=self.centroids, temperature=np.array(self.temperature))}
+
+    lake = Lake(str(tmp_path))
+    version = stored(lake, "kmeans", DAY, Earlier(np.eye(2, dtype=np.float32), 0.1), [1, 2])
+    with pytest.raises(LakeError, match=r"topics-2024-05-31 has no 'mean': an earlier version .* train again"):
+        tables.load_topics(lake, version)
+
+
 def test_unknown_models_and_impossible_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match=r"'plsa'.*kmeans, lda, lda_gibbs, nmf"):
         topic_model("plsa")

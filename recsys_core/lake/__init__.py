@@ -16,6 +16,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ from recsys_core.lake.checksums import Sums, canonical_json, checksum, digest, i
 from recsys_core.lake.contents import LakeError, SchemaError, conform, empty, repeat_fault, repeats
 from recsys_core.lake.files import DISK_FULL, REMEDY, UNFINISHED_S, Files, disk_full, place
 from recsys_core.lake.parts import Manifest, Part, Stamp, Target, are_apart
-from recsys_core.lake.reading import STREAMED_ROWS, Stream, read_file
+from recsys_core.lake.reading import STREAMED_ROWS, Stream, declared, read_file
 from recsys_core.tables import TABLES, schema_hash
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class Lake(Files):
             schema = pa.schema([schema.field(c) for c in columns])
         schema = pa.schema([f.with_type(CODED) if f.name in coded else f for f in schema])
         files = self._paths(table, nights, parts)
-        tables = [read_file(self, f, schema.names, users, coded).select(schema.names).cast(schema) for f in files]
+        tables = [declared(read_file(self, f, schema.names, users, coded), schema, self.path(f)) for f in files]
         return pa.concat_tables(tables).combine_chunks() if tables else schema.empty_table()
 
     def stream(self, table: str, nights: Iterable[dt.date], **parts: str) -> Stream:
@@ -200,7 +201,8 @@ class Lake(Files):
         for name in there.keys() - {p.name for p in parts}:  # of tasks that failed or were overtaken
             self.remove(f"{target.path}/{name}")
         if not are_apart(parts):
-            keys = [read_file(self, f"{target.path}/{p.name}", table.key) for p in parts]
+            with ThreadPoolExecutor() as pool:
+                keys = [*pool.map(lambda p: read_file(self, f"{target.path}/{p.name}", table.key), parts)]
             if repeated := repeats(pa.concat_tables(keys), table.key):
                 raise SchemaError(repeat_fault(table, repeated))
         total = Sums()

@@ -115,7 +115,15 @@ class Target:
             with files.fs.open(files.path(f"{self.path}/{name}"), "wb") as file:
                 # Dictionaries are how rows are written, and no matter of whoever reads them.
                 kept = rows.schema.types == table.arrow_schema().types
-                pq.write_table(rows, file, compression="zstd", row_group_size=GROUP_ROWS, use_dictionary=_coded(table), store_schema=kept)
+                pq.write_table(
+                    rows,
+                    file,
+                    compression="zstd",
+                    row_group_size=GROUP_ROWS,
+                    use_dictionary=_coded(table),
+                    write_statistics=["user_key"],  # of others nobody asks
+                    store_schema=kept,
+                )
                 size = file.tell()
         return Part(name, size, sums(rows), *_range(rows, leading(table)))
 

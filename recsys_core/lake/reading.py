@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys_core.coded import whole
+from recsys_core.lake.contents import LakeError
 from recsys_core.lake.files import Files
 from recsys_core.tables import TABLES
 
+Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 # Rows that a stream holds at a time.
 STREAMED_ROWS = 1 << 16
 
@@ -41,7 +44,17 @@ class Stream:
         for relative in self.files:
             with self.lake.fs.open(self.lake.path(relative)) as opened:
                 for batch in pq.ParquetFile(opened).iter_batches(max_chunksize, columns=self.schema.names, use_threads=False):
-                    yield batch.select(self.schema.names).cast(self.schema)
+                    yield declared(batch, self.schema, self.lake.path(relative))
+
+
+def declared(rows: Rows, schema: pa.Schema, place: str) -> Rows:
+    """Columns in the order and types of `schema`; LakeError when a file of an earlier version lacks some."""
+    if lacking := [name for name in schema.names if name not in rows.schema.names]:
+        raise LakeError(
+            f"{place} has no {', '.join(lacking)}: an earlier version of the program made it; "
+            "build its night again: python -m jobs nights --from NIGHT --to NIGHT"
+        )
+    return rows.select(schema.names).cast(schema)
 
 
 def read_file(
@@ -61,7 +74,8 @@ def read_file(
     keys = whole(found["user_key"])
     values = keys.dictionary if "user_key" in coded else keys
     within = pc.and_(pc.greater_equal(values, low or ""), pc.less(values, high) if high is not None else pc.is_valid(values))
-    return found.filter(within.take(keys.indices) if "user_key" in coded else within)
+    within = within.take(keys.indices) if "user_key" in coded else within
+    return found if pc.all(within).as_py() else found.filter(within)
 
 
 def _groups(metadata: pq.FileMetaData, low: str | None, high: str | None) -> list[int]:

@@ -121,7 +121,7 @@ class FileParser:
         """The file's counts as JSON."""
         epochs = sum(1 for code in self.by_reason if code.startswith("epoch_"))
         more = {
-            "users": len(self.users.met(self._night)[1]),
+            "users": self.users.n_met(self._night),
             "mixed_epoch": int(epochs > 1),
             "by_reason": self.by_reason,
             "fields": self.fields,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
@@ -29,7 +29,6 @@ NOBODY = -1
 # Digits of a user's key that tell the bucket.
 _DIGITS = 4
 MAX_BUCKETS = 16**_DIGITS
-_STAGED = PARSED_SCHEMA.append(pa.field("id_hash", pa.int64()))
 # Bytes at the end of a file of `Staged` that say where its index begins.
 _TAIL = 8
 
@@ -47,8 +46,10 @@ def users_of(bucket: int, buckets: int) -> tuple[str | None, str | None]:
 def buckets_of(keys: pa.Array, buckets: int) -> np.ndarray:
     """The bucket of each user's key, NOBODY for null."""
     coded = keys if pa.types.is_dictionary(keys.type) else keys.dictionary_encode()
-    of = [int(key[:_DIGITS], 16) * buckets // MAX_BUCKETS for key in coded.dictionary.to_pylist()]
-    return np.array([*of, NOBODY])[pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)]
+    heads = pc.utf8_slice_codeunits(coded.dictionary, 0, _DIGITS).cast(pa.binary(_DIGITS))
+    digits = np.frombuffer(heads.buffers()[1] or b"", np.uint8, _DIGITS * len(heads)).reshape(-1, _DIGITS).astype(np.int64)
+    of = np.where(digits > ord("9"), digits - ord("a") + 10, digits - ord("0")) @ 16 ** np.arange(_DIGITS)[::-1] * buckets // MAX_BUCKETS
+    return np.append(of, NOBODY)[pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)]
 
 
 class Rows(Protocol):
@@ -97,7 +98,7 @@ class Held:
 
 
 class Staged:
-    """Rows in a file, with `id_hash`, a hash of the event id: streams of Arrow, each of a bucket of users, and an index.
+    """Rows in a file: streams of Arrow, each of a bucket of users, behind each the hashes of its event ids, and an index.
 
     Rows are read once, soon and by this code: nothing but lz4 is done to them.
     """
@@ -106,7 +107,7 @@ class Staged:
         self._fs, self.path, self._buckets = fs, path, buckets
         self._file: Any = None
         self._waiting: list[pa.RecordBatch] = []
-        self._index: list[tuple[int, int, int]] = []
+        self._index: list[tuple[int, int, int, int]] = []
         self.n = self._n = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -125,8 +126,6 @@ class Staged:
             self._file = self._fs.open(self.path, "wb")
         rows = pa.Table.from_batches(self._waiting).combine_chunks()
         self._waiting, self._n, self.n = [], 0, self.n + self._n
-        ids = rows["event_id"].combine_chunks()
-        rows = rows.append_column(_STAGED.field("id_hash"), pa.array(hashes(ids), mask=np.asarray(ids.is_null())))
         of = buckets_of(rows["user_key"].combine_chunks(), self._buckets)
         # Columns without a value are not written; who reads adds them.
         rows = rows.select([n for n in rows.column_names if rows[n].null_count < rows.num_rows])
@@ -135,7 +134,10 @@ class Staged:
             part, begins = compact(rows.take(order.slice(start, n))), self._file.tell()
             with pa.ipc.new_stream(self._file, part.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as stream:
                 stream.write_table(part)
-            self._index.append((int(bucket), begins, self._file.tell() - begins))
+            ends = self._file.tell()
+            if "event_id" in part.column_names:
+                self._file.write(hashes(part["event_id"].drop_null().combine_chunks()).tobytes())
+            self._index.append((int(bucket), begins, ends, self._file.tell()))
             start += n
 
     def close(self) -> None:
@@ -148,8 +150,8 @@ class Staged:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All of them, in another order."""
-        for bucket in dict.fromkeys(bucket for bucket, _, _ in self._index):
-            yield from staged(self._fs, [self.path], bucket).to_batches()
+        for bucket in dict.fromkeys(bucket for bucket, *_ in self._index):
+            yield from staged_rows(self._fs, [self.path], bucket).to_batches()
 
     def discard(self) -> None:
         """Remove the file."""
@@ -157,22 +159,29 @@ class Staged:
             self._fs.rm_file(self.path)
 
 
-def staged(fs: Any, paths: Iterable[str], bucket: int, columns: Sequence[str] = PARSED_SCHEMA.names) -> pa.Table:
+def staged_rows(fs: Any, paths: Iterable[str], bucket: int) -> pa.Table:
     """The rows of a bucket in files of `Staged`."""
-    schema = pa.schema([_STAGED.field(c) for c in columns])
     options = pa.ipc.IpcReadOptions(use_threads=False)
-    found = [schema.empty_table()]
+    found = [pa.ipc.open_stream(pa.py_buffer(data), options=options).read_all() for data in _staged(fs, paths, bucket, 0)]
+    return pa.concat_tables([PARSED_SCHEMA.empty_table(), *found], promote_options="default").combine_chunks()
+
+
+def staged_hashes(fs: Any, paths: Iterable[str], bucket: int) -> np.ndarray:
+    """Hashes (int64, see `spans.hashes`) of the ids of a bucket's events there."""
+    return np.concatenate([np.zeros(0, np.int64), *(np.frombuffer(data, np.int64) for data in _staged(fs, paths, bucket, 1))])
+
+
+def _staged(fs: Any, paths: Iterable[str], bucket: int, piece: int) -> Iterator[bytes]:
+    """Of what is laid out for a bucket, the rows (piece 0) or the hashes (1)."""
     for path in paths:
         with fs.open(path, "rb") as file:
             end = file.seek(-_TAIL, 2)
             begins = int.from_bytes(file.read(_TAIL), "big")
             file.seek(begins)
-            for of, first, size in json.loads(file.read(end - begins)):
+            for of, *ends in json.loads(file.read(end - begins)):
                 if of == bucket:
-                    file.seek(first)
-                    rows = pa.ipc.open_stream(pa.py_buffer(file.read(size)), options=options).read_all()
-                    found.append(rows.select([c for c in columns if c in rows.column_names]))
-    return pa.concat_tables(found, promote_options="default").combine_chunks()
+                    file.seek(ends[piece])
+                    yield file.read(ends[piece + 1] - ends[piece])
 
 
 @dataclass(frozen=True)
@@ -197,13 +206,20 @@ class Parsed:
         """Those in one of them."""
         return self if self.held is not None else replace(self, paths=(self.paths[place],))
 
-    def rows(self, bucket: int, columns: Sequence[str] = PARSED_SCHEMA.names) -> pa.Table:
+    def id_hashes(self, bucket: int) -> np.ndarray:
+        """Hashes (int64, see `spans.hashes`) of the ids of a bucket's events, of several buckets."""
+        return staged_hashes(*self._files(), bucket)
+
+    def _files(self) -> tuple[Any, list[str]]:
+        fs, base = fsspec.core.url_to_fs(self.store)
+        return fs, [f"{base}/{path}" for path in self.paths]
+
+    def rows(self, bucket: int) -> pa.Table:
         """Those of the users of one bucket, of NOBODY the refused lines; where only one bucket is, all of them."""
         if self.held is not None:
-            return self.held.select(columns)
-        fs, base = fsspec.core.url_to_fs(self.store)
-        found = staged(fs, [f"{base}/{path}" for path in self.paths], bucket, columns)
-        if self.numbers is None or "file_no" not in columns:
+            return self.held
+        found = staged_rows(*self._files(), bucket)
+        if self.numbers is None:
             return found
         of = np.zeros(max(self.numbers, default=0) + 1, np.int32)
         of[[*self.numbers]] = [*self.numbers.values()]

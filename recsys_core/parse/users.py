@@ -43,11 +43,11 @@ class _Keys:
     def _make(self, known: int) -> None:
         """Keys of those from number `known` on."""
         if self.names.count > known:
-            new = self.names.text(np.arange(known, self.names.count)).to_pylist()
-            made = np.frombuffer("".join([user_key(self.secret, name) for name in new]).encode(), np.uint8)
+            new = self.names.text(np.arange(known, self.names.count))
+            made = np.frombuffer("".join([user_key(self.secret, name) for name in new.to_pylist()]).encode(), np.uint8)
             self.keys, self.nobody = grown(self.keys, self.names.count), grown(self.nobody, self.names.count)
             self.keys[known : self.names.count] = made.reshape(-1, _KEY_BYTES)
-            self.nobody[known : self.names.count] = [name.lower() in NO_USER for name in new]
+            self.nobody[known : self.names.count] = pc.is_in(pc.utf8_lower(new), pa.array(sorted(NO_USER)))
 
     def keys_of(self, numbers: np.ndarray) -> pa.Array:
         ends = np.arange(0, _KEY_BYTES * len(numbers) + 1, _KEY_BYTES, dtype=np.int32)
@@ -102,6 +102,10 @@ class Users:
         """(key, day) of those of whom more than `cap` events were noted."""
         found = [(self._keys.keys_of(np.flatnonzero(n > cap)), day) for day, n in self._n.items()]
         return {(key, day) for keys, day in found for key in keys.to_pylist()}
+
+    def n_met(self, day: int) -> int:
+        """Of how many events of the day were noted."""
+        return int(np.count_nonzero(self._n.get(day, np.zeros(0))))
 
     def met(self, day: int) -> tuple[pa.DictionaryArray, pa.Array]:
         """(keys of those of whom events of the day were noted, their ids), by id."""

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys_core import registry
-from recsys_core.lake import Lake
+from recsys_core.lake import Lake, LakeError
 from recsys_core.privacy.release import Release
 from recsys_core.registry import ModelVersion, arrays_from_bytes, arrays_to_bytes
 from recsys_core.sensitive import Sensitive, marked
@@ -89,9 +89,16 @@ def artifacts(topics: Topics, rows: dict[str, list[dict[str, Any]]], state: Stat
 
 
 def load_topics(lake: Lake, version: ModelVersion) -> Topics:
-    """A registered version, ready to assign; LakeError when a file is not the registered one."""
+    """A registered version, ready to assign; LakeError when a file is not the registered one, or one of an earlier form."""
     own = [name for name in version.files if name not in (_IDS, _STATE) and not name.endswith(".parquet")]
-    model = topic_model(version.params["method"]).load({name: registry.load(lake, version, name) for name in own})
+    held = {name: registry.load(lake, version, name) for name in own}
+    try:
+        model = topic_model(version.params["method"]).load(held)
+    except KeyError as error:
+        raise LakeError(
+            f"{version.model_version} has no {error}: an earlier version of the program made it; train again "
+            "(python -m jobs training --ds NIGHT) and build the nights after NIGHT with --use-current-models"
+        ) from error
     return Topics(arrays_from_bytes(registry.load(lake, version, _IDS))["topic_ids"], model)
 
 

@@ -90,17 +90,26 @@ def by_night(night: Night) -> Iterator[pa.Table]:
 
 def sessions(night: Night) -> pa.Table:
     """ds, user_key, lang and region of the sessions of a job's nights, texts as dictionaries; a night is read once in a process."""
+    return _encoded(night, "session", night.nights("session"), ["user_key", "lang", "region"])
+
+
+def contexts(night: Night, back: int) -> pa.Table:
+    """ds, user_key, item_id and daypart of a job's user_item_context_day, of the last `back` of them, in the same way."""
+    table = "user_item_context_day"
+    nights = [d for d in night.nights(table) if (night.ds - d).days < back]
+    return _encoded(night, table, nights, ["user_key", "item_id", "daypart"])
+
+
+def _encoded(night: Night, table: str, nights: list[dt.date], columns: list[str]) -> pa.Table:
     import pyarrow as pa
 
     def of_night(ds: dt.date) -> pa.Table:
-        made = night.lake.manifest("session", ds)
-        rows = _kept.of(
-            ("session", made.checksum if made else None), lambda: encoded(night.lake.read("session", [ds], ["user_key", "lang", "region"]))
-        )
+        made = night.lake.manifest(table, ds)
+        rows = _kept.of((table, made.checksum if made else None), lambda: encoded(night.lake.read(table, [ds], columns)))
         return rows.append_column("ds", pa.repeat(pa.scalar(ds, pa.date32()), rows.num_rows))
 
-    nothing = encoded(night.lake.read("session", [], ["user_key", "lang", "region", "ds"]))
-    return pa.concat_tables([nothing, *map(of_night, night.nights("session"))])
+    nothing = encoded(night.lake.read(table, [], [*columns, "ds"]))
+    return pa.concat_tables([nothing, *map(of_night, nights)])
 
 
 def ratings(night: Night) -> pa.Table:

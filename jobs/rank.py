@@ -40,7 +40,7 @@ def recommend(
 
     rules, weights = night.list_rules, night.event_types.base
     recipe = lists.Recipe(rules.list_size or list_size, active_nights, popularity_nights, weights, rules)
-    shop = _shop(night)
+    shop = _shop(night, popularity_nights)
     version = registry.valid_for(night.lake, ranker.KIND, night.ds)
     running = night.experiment()
     names = ranker.names(night.settings.recommenders)
@@ -57,8 +57,8 @@ def recommend(
     night.write("user_topn", rows, **({"ranker": version.model_version} if version else {}))
 
 
-def _shop(night: Night) -> Shop:
-    """What is known on the night."""
+def _shop(night: Night, popularity_nights: int) -> Shop:
+    """What is known on the night; parts of the day matter within `popularity_nights` alone."""
     from recsys_core.ranking.shop import Shop
     from recsys_core.topics.tables import read_rows
 
@@ -73,9 +73,9 @@ def _shop(night: Night) -> Shop:
         night.read("category"),
         read.sessions,
         read.topics,
-        night.read("user_item_context_day", columns=["ds", "user_key", "item_id", "daypart"]),
+        past.contexts(night, popularity_nights),
         interests.filter(pc.equal(interests["horizon"], "90d")),
-        night.read("user_interest_expansion"),
+        night.read("user_interest_expansion", columns=["user_key", "topic_id", "via_topic_id", "method", "score"]),
         {r["topic_id"]: (r["label_en"], r["label_zh"]) for r in topics},
         night.stances,
         night.sensitive,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from recsys_core import explain
 from recsys_core.events import type_weights
 from recsys_core.explain import Reasons
+from recsys_core.grouping import order
 from recsys_core.lake import canonical_json, digest
 from recsys_core.ranking import cold, named
 from recsys_core.ranking.blender import Blend, segments
@@ -255,11 +256,11 @@ def _named(places: Ints, names: pa.Array) -> pa.DictionaryArray:
 
 def _arranged(rows: pa.Table) -> pa.Table:
     """In the order of the key: the lake then sees that none repeats by comparing neighbours."""
-    rows, order = rows.unify_dictionaries().combine_chunks(), [rows["rank"].to_numpy()]
-    for name in ("variant", "list_name", "user_key"):
+    rows, keys = rows.unify_dictionaries().combine_chunks(), []
+    for name in ("user_key", "list_name", "variant"):
         column = rows[name].combine_chunks()
-        order.append(pc.rank(column.dictionary, tiebreaker="dense").to_numpy()[column.indices.to_numpy()])
-    return rows.take(pa.array(np.lexsort(order)))
+        keys.append(pc.rank(column.dictionary, tiebreaker="dense").to_numpy()[column.indices.to_numpy()].astype(np.int64))
+    return rows.take(pa.array(order([*keys, rows["rank"].to_numpy()])))
 
 
 def _contributions(slots: Slots, sources: Sequence[str]) -> pa.Array:
@@ -273,6 +274,18 @@ def _contributions(slots: Slots, sources: Sequence[str]) -> pa.Array:
 def _members(name: str, values: Floats) -> pa.Array:
     """`,"name":value` of each value, nothing for 0; each different number is written once."""
     encoded = pa.array(values).dictionary_encode()
-    begin = f",{canonical_json(name)}:"
-    texts = pa.array([f"{begin}{v!r}" if v else "" for v in encoded.dictionary.to_pylist()], pa.string())
-    return texts.take(encoded.indices)
+    different = encoded.dictionary.to_numpy()
+    texts, begin = _written(different), f",{canonical_json(name)}:"
+    return pc.if_else(pa.array(different != 0), pc.binary_join_element_wise(begin, texts, ""), "").take(encoded.indices)
+
+
+def _written(values: Floats) -> pa.Array:
+    """Numbers as JSON has them, as Python does: those of six decimals between 0 and 1, which most are, by their digits."""
+    micro = np.rint(values * 1e6)
+    usual = (micro >= 100) & (micro < 1e6) & (micro / 1e6 == values)  # smaller ones have an exponent
+    digits = pc.utf8_lpad(pa.array(micro[usual].astype(np.int64)).cast(pa.string()), 6, "0")
+    rest = pa.array([repr(v) for v in values[~usual].tolist()], pa.string())
+    texts = pa.concat_arrays([pc.binary_join_element_wise("0.", pc.utf8_rtrim(digits, "0"), ""), rest])
+    place = np.empty(len(values), np.int64)
+    place[np.r_[np.flatnonzero(usual), np.flatnonzero(~usual)]] = np.arange(len(values))
+    return texts.take(pa.array(place))

@@ -250,22 +250,31 @@ def resampled(
     """
     from recsys_core.recommenders import kernels
 
-    n, everybody, every = len(values), np.arange(len(values)), np.arange(values.shape[1])
-    of_group = []
-    for at, users in enumerate([everybody] if groups is None else map(np.flatnonzero, groups)):
-        wanted = every if columns is None else columns[at]
+    n, every = len(values), np.arange(values.shape[1])
+    masks = np.ones((1, n), bool) if groups is None else np.stack(groups)
+    products: list[tuple[int, Ints, Ints, Floats, Floats | None]] = []
+    for at, mask in enumerate(masks):
+        users, wanted = np.flatnonzero(mask), every if columns is None else columns[at]
         own = values[np.ix_(users, wanted)]
         counted = ~np.isnan(own)
-        of_group.append((users, wanted, np.nan_to_num(own), None if counted.all() else counted.astype(np.float64)))
+        if not counted.all():
+            products.append((at, users, wanted, np.nan_to_num(own), counted.astype(np.float64)))
+            continue
+        # Most users hit nothing: what is 0 for most is summed over those of whom something is not.
+        told = own != 0
+        often = 2 * told.sum(axis=0) > len(users)
+        for some in (often, ~often):
+            row = told[:, some].any(axis=1)
+            products.append((at, users[row], wanted[some], own[np.ix_(row, some)], None))
     rng = np.random.default_rng(seed)
-    found = np.full((resamples, len(of_group), values.shape[1]), np.nan)
+    found = np.full((resamples, len(masks), values.shape[1]), np.nan)
     step = max(_DRAWS, _CHUNK // n)
     for first in range(0, resamples, step):
         rows = slice(first, min(first + step, resamples))
         times = kernels.times_drawn(rng.integers(0, n, (rows.stop - first, n)))
-        for at, (users, wanted, amounts, counts) in enumerate(of_group):
+        drawn = times @ masks.T.astype(np.float64)
+        for at, users, wanted, amounts, counts in products:
             own = times if len(users) == n else times.take(users, axis=1)
-            weight = own.sum(axis=1, keepdims=True) if counts is None else own @ counts
             with np.errstate(invalid="ignore"):
-                found[rows, at, wanted] = (own @ amounts) / weight
+                found[rows, at, wanted] = (own @ amounts) / (drawn[:, at, None] if counts is None else own @ counts)
     return found

@@ -12,10 +12,9 @@ import pyarrow.compute as pc
 
 from recsys_core.evaluation.rows import Row, compared_in
 from recsys_core.events import EVENT_TYPES
-from recsys_core.kept import decoded
 from recsys_core.lists import UNKNOWN_USER
 from recsys_core.recommenders.base import Floats
-from recsys_core.recommenders.history import pairs
+from recsys_core.recommenders.history import coded, pairs
 from recsys_core.tables import TABLES
 
 # Nights after a list in which what happens is its outcome.
@@ -34,25 +33,30 @@ def outcomes(shown: pa.Table, tonight: pa.Table, ds: dt.date) -> pa.Table:
     shown    user_topn rows; those of the NIGHTS nights before ds count, for who is known
     tonight  user_item_day of ds
     """
-    empty = TABLES["topn_outcome"].arrow_schema().empty_table()
+    schema = TABLES["topn_outcome"].arrow_schema()
     begin, end = (pa.scalar(d, pa.date32()) for d in (ds - dt.timedelta(days=NIGHTS), ds))
     users, items = (pc.unique(tonight[column]) for column in ("user_key", "item_id"))
-    met = np.sort(pairs(tonight["user_key"], tonight["item_id"], users, items))
+    met = pairs(tonight["user_key"], tonight["item_id"], users, items)
+    order = np.argsort(met)
     listed = pairs(shown["user_key"], shown["item_id"], users, items)
-    happened = met[np.minimum(np.searchsorted(met, listed), len(met) - 1)] == listed if len(met) else np.zeros(len(listed), bool)
-    observed = pc.and_(pc.greater_equal(shown["ds"], begin), pc.less(shown["ds"], end))
-    slots = decoded(shown.filter(pc.and_(observed, pa.array(happened))))
-    slots = slots.rename_columns(["list_ds" if c == "ds" else c for c in slots.column_names])
-    kept = ["list_ds", "user_key", "list_name", "variant", "rank", "item_id", "source", "exploration"]
-    joined = slots.select(kept).join(tonight.drop_columns(["ds"]), ["user_key", "item_id"], join_type="inner")
-    parts = [empty]
-    for event_type in EVENT_TYPES:
-        happened = joined.filter(pc.greater(joined.column(f"n_{event_type}"), 0))
-        columns = {c: happened.column(c) for c in kept} | {"n_events": happened.column(f"n_{event_type}")}
-        columns |= {"ds": pa.repeat(pa.scalar(ds, pa.date32()), happened.num_rows), "event_type": pa.repeat(event_type, happened.num_rows)}
-        parts.append(pa.table(columns).select(empty.column_names).cast(empty.schema))
-    keys = ("list_ds", "user_key", "list_name", "variant", "rank", "event_type")
-    return pa.concat_tables(parts).sort_by([(c, "ascending") for c in keys])
+    slot = np.flatnonzero((listed >= 0) & np.asarray(pc.and_(pc.greater_equal(shown["ds"], begin), pc.less(shown["ds"], end))))
+    at = np.minimum(np.searchsorted(met[order], listed[slot]), max(len(met) - 1, 0))
+    same = met[order[at]] == listed[slot]
+    slot, row = slot[same], order[at[same]]
+    counts = np.column_stack([tonight[f"n_{name}"].to_numpy()[row] for name in sorted(EVENT_TYPES)])
+    place, event_type = np.nonzero(counts > 0)
+    slots = shown.take(pa.array(slot[place])).rename_columns(["list_ds" if c == "ds" else c for c in shown.column_names])
+    keys = [
+        slots["list_ds"].cast(pa.int32()),
+        *(coded(slots[c])[1] for c in ("user_key", "list_name", "variant")),
+        slots["rank"],
+        event_type,
+    ]
+    rows = np.lexsort([np.asarray(key) for key in reversed(keys)])
+    told = {"ds": pa.repeat(pa.scalar(ds, pa.date32()), len(rows)), "n_events": counts[place, event_type][rows]}
+    told["event_type"] = pa.array(sorted(EVENT_TYPES)).take(pa.array(event_type[rows]))
+    ordered = slots.take(pa.array(rows))
+    return pa.table({c: told[c] if c in told else ordered[c] for c in schema.names}).cast(schema)
 
 
 class Proxies(NamedTuple):

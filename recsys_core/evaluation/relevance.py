@@ -66,7 +66,9 @@ def cut_at(
     pairs, at = np.unique(after.user * width + after.item, return_inverse=True)
     pairs = pairs[np.bincount(at, after.weight, len(pairs)).round(6) > 0]
     kept_out = np.repeat(np.arange(history.n_users), np.diff(barred.indptr)) * width + barred.indices
-    pairs = np.setdiff1d(pairs, kept_out)
+    kept_out.sort()  # nearly is
+    at = np.minimum(np.searchsorted(kept_out, pairs), max(len(kept_out) - 1, 0))
+    pairs = pairs[kept_out[at] != pairs] if len(kept_out) else pairs
     user, item = pairs // width, pairs % width
     could = eligible[item] & open_to[region[user], item]
     return Cut(nights, known, Offer(eligible, barred, region, open_to), user[could], item[could])

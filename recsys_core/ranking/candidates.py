@@ -46,7 +46,7 @@ def among(scores: Mapping[str, Floats], allowed: NDArray[np.bool_], per_source: 
     fallback = FALLBACK if FALLBACK in scores else list(scores)[-1]
     columns = np.flatnonzero(allowed.any(axis=0))
     if 2 * len(columns) < allowed.shape[1]:  # few where only new items are asked for
-        some = among({name: own[:, columns] for name, own in scores.items()}, allowed[:, columns], per_source)
+        some = among({name: own.take(columns, axis=1) for name, own in scores.items()}, allowed.take(columns, axis=1), per_source)
         return Candidates(np.append(columns, -1)[some.item], some.features)
     allowed = np.require(allowed, bool, ["C", "W"])
     chosen, unit = np.zeros(allowed.shape, bool), 10.0**DIGITS

@@ -150,13 +150,14 @@ def grown(
     begin, topic, weight  rows of p(topic | item), each of sum 1
     target                (m, k), each row of sum 1 or 0
 
-    A cosine is asked for only where a candidate would be taken without it: likeness only lowers a value.
+    A value is bounded first: as if all of a candidate's topics were wanted in full, and it were like nothing but what it was compared with.
+    One that even so is behind the best is passed over without a logarithm or a cosine.
     """
     m, c = item.shape
     n, k = places.shape[1], target.shape[1]
-    likeness, value, fixed = np.empty(c), np.empty(c), np.empty(c)
+    likeness, bound = np.empty(c), np.empty(c)
     compared, is_open = np.empty(c, np.int64), np.empty(c, np.bool_)
-    held, terms = np.empty(k), np.empty(k)
+    held, terms, gain, slope, scored = np.empty(k), np.empty(k), np.empty(k), np.empty(k), np.empty(c)
     for user in range(m):
         there = 0
         while there < c and item[user, there] >= 0:
@@ -167,39 +168,58 @@ def grown(
             wanted = wanted or target[user, t] > 0
         share = calibration if wanted else 0.0
         likeness[:there], compared[:there], is_open[:there] = 0.0, 0, True
+        for at in range(there):
+            scored[at] = (1 - diversity - share) / discount[at]
         for place in range(min(n, there)):
             size = place + 1
             without = 0.0
-            if share > 0:
-                for t in range(k):
+            for t in range(k):
+                terms[t], gain[t], slope[t] = 0.0, 0.0, 0.0
+                if share > 0 and target[user, t] > 0:
                     terms[t] = _term(target[user, t], held[t] / size, smoothing)
+                    gain[t] = terms[t] - _term(target[user, t], (held[t] + 1) / size, smoothing)
+                    slope[t] = target[user, t] * (1 - smoothing) / ((1 - smoothing) * held[t] + smoothing * target[user, t] * size)
                     without += terms[t]
+            first = -1
             for at in range(there):
                 if is_open[at]:
-                    fixed[at] = (1 - diversity - share) / discount[at]
-                    if share > 0:
-                        with_it = 0.0
-                        for e in range(begin[item[user, at]], begin[item[user, at] + 1]):
-                            t = topic[e]
-                            with_it += _term(target[user, t], (held[t] + weight[e]) / size, smoothing) - terms[t]
-                        fixed[at] -= share * size * ((without + with_it) / np.log(1 / smoothing))
-                    value[at] = np.rint((fixed[at] - diversity * likeness[at]) * unit)
-            while True:
-                best = -1
-                for at in range(there):
-                    if is_open[at] and (best < 0 or value[at] > value[best]):
-                        best = at
-                if diversity == 0 or compared[best] == place:
-                    break
-                own = vectors[item[user, best]]
-                for before in range(compared[best], place):
-                    likeness[best] = max(likeness[best], product(own, vectors[item[user, places[user, before]]]))
-                compared[best] = place
-                value[best] = np.rint((fixed[best] - diversity * likeness[best]) * unit)
+                    nearest = without
+                    for e in range(begin[item[user, at]], begin[item[user, at] + 1]):
+                        nearest -= min(gain[topic[e]], slope[topic[e]] * weight[e])
+                    fixed = scored[at] - share * size * (nearest / np.log(1 / smoothing))
+                    bound[at] = np.rint((fixed - diversity * likeness[at]) * unit) + 1  # for what rounding may have taken away
+                    if first < 0 or bound[at] > bound[first]:
+                        first = at
+            best, value = -1, -np.inf
+            for turn in range(-1, there):  # the most promising one, then all others
+                at = first if turn < 0 else turn
+                if not is_open[at] or turn == first or not _ahead(bound[at], at, value, best):
+                    continue
+                fixed = scored[at]
+                if share > 0:
+                    with_it = 0.0
+                    for e in range(begin[item[user, at]], begin[item[user, at] + 1]):
+                        t = topic[e]
+                        with_it += _term(target[user, t], (held[t] + weight[e]) / size, smoothing) - terms[t]
+                    fixed -= share * size * ((without + with_it) / np.log(1 / smoothing))
+                if diversity > 0 and _ahead(np.rint((fixed - diversity * likeness[at]) * unit), at, value, best):
+                    own = vectors[item[user, at]]
+                    for before in range(compared[at], place):
+                        likeness[at] = max(likeness[at], product(own, vectors[item[user, places[user, before]]]))
+                    compared[at] = place
+                found = np.rint((fixed - diversity * likeness[at]) * unit)
+                if _ahead(found, at, value, best):
+                    best, value = at, found
             places[user, place] = best
             is_open[best] = False
             for e in range(begin[item[user, best]], begin[item[user, best] + 1]):
                 held[topic[e]] += weight[e]
+
+
+@kernel
+def _ahead(value: float, at: int, than: float, best: int) -> bool:
+    """Whether a candidate is taken rather than the best so far: ties go to the one that comes first."""
+    return value > than or (value == than and at < best)
 
 
 @kernel

@@ -19,7 +19,7 @@ from recsys_core.ranking.offer import Offer
 from recsys_core.ranking.personal import Lists
 from recsys_core.ranking.policy import muted
 from recsys_core.ranking.top_n import DIGITS, Slots, top_n
-from recsys_core.recommenders.base import Floats, Interactions, Recommender
+from recsys_core.recommenders.base import Floats, Interactions, Ints, Recommender
 from recsys_core.recommenders.declared import Declared
 from recsys_core.recommenders.history import History, codes
 from recsys_core.recommenders.popularity import Popularity
@@ -33,19 +33,30 @@ def by_daypart(past: History, contexts: pa.Table, window: int, ds: dt.date) -> d
 
     `contexts` has ds, user_key, item_id and daypart. Whether somebody chose an item is decided by all that they did with it that night.
     """
-    history, columns = past.interactions, ["user", "item", "age"]
-    own = pa.table({"user": history.user, "item": history.item, "age": history.age, "weight": history.weight})
+    liked, nobody = past.interactions.positive(), len(DAYPARTS)
     age = np.int64((ds - dt.date(1970, 1, 1)).days) - contexts["ds"].cast(pa.int32()).to_numpy().astype(np.int64)
-    given = {"user": past.user_codes(contexts["user_key"]), "item": past.item_codes(contexts["item_id"]), "age": age}
-    met = pa.table({**given, "part": codes(contexts["daypart"], pa.array(DAYPARTS))}).group_by([*columns, "part"]).aggregate([])
-    recent = pa.array(history.age < window)
-    met = own.filter(recent).join(met.filter(pc.greater_equal(met["part"], 0)), columns, join_type="left outer")
+    user, item = past.user_codes(contexts["user_key"]), past.item_codes(contexts["item_id"])
+    part = codes(contexts["daypart"], pa.array(DAYPARTS))
+    known = (user >= 0) & (item >= 0) & (part >= 0) & (age >= 0) & (age < window)
+
+    def night(user: Ints, item: Ints, age: Ints) -> Ints:
+        return (user * liked.n_items + item) * window + age
+
+    recent = np.flatnonzero(liked.age < window)
+    chosen = night(liked.user[recent], liked.item[recent], liked.age[recent])
+    order, named = np.argsort(chosen), night(user[known], item[known], age[known])
+    recent, chosen = recent[order], chosen[order]
+    met = np.zeros((len(liked.user), nobody + 1), bool)
+    if len(recent):
+        at = np.minimum(np.searchsorted(chosen, named), len(chosen) - 1)
+        there = chosen[at] == named
+        met[recent[at[there]], part[known][there]] = True
     # Parts of the day stand for users. What is older, or of no known part, belongs to nobody and counts for everyone's figures alone.
-    nobody = len(DAYPARTS)
-    older = own.filter(pc.invert(recent))
-    parts = np.r_[met["part"].fill_null(nobody).to_numpy(), np.full(older.num_rows, nobody)]
-    item, ages, weight = (np.r_[met[c].to_numpy(), older[c].to_numpy()] for c in ("item", "age", "weight"))
-    split = Interactions(parts, item, weight, ages, nobody + 1, history.n_items, np.r_[np.arange(nobody), -1])
+    met[~met.any(axis=1), nobody] = True
+    rows, parts = np.nonzero(met)
+    split = Interactions(
+        parts, liked.item[rows], liked.weight[rows], liked.age[rows], nobody + 1, liked.n_items, np.r_[np.arange(nobody), -1]
+    )
     return dict(zip(DAYPARTS, Popularity(window).fit(split).by_group, strict=False))
 
 

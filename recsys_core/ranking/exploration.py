@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recsys_core.recommenders.base import Floats, Ints
-from recsys_core.recommenders.history import codes
+from recsys_core.recommenders.history import coded, codes
 
 
 def exploring_ranks(n: int, slots: int) -> list[int]:
@@ -40,8 +40,7 @@ class Proposed:
     def of(expansion: pa.Table, users: pa.Array, topics: pa.Array) -> Proposed:
         """From rows of user_interest_expansion of any users; of methods that propose one topic the surest holds, ties to the first name."""
         user, topic = codes(expansion["user_key"], users), codes(expansion["topic_id"], topics)
-        methods = np.unique(np.array(expansion["method"].to_pylist(), dtype=object).astype(str), return_inverse=True)[1]
-        order = np.lexsort((methods, topic, -expansion["score"].to_numpy(), user))
+        order = np.lexsort((coded(expansion["method"])[1], topic, -expansion["score"].to_numpy(), user))
         order = order[(user[order] >= 0) & (topic[order] >= 0)]
         first = np.sort(np.unique(user[order] * (len(topics) + 1) + topic[order], return_index=True)[1])
         order = order[first]

@@ -31,16 +31,15 @@ def evolve(
 ) -> None:
     """Write user_interest_forecast and user_state of the night; both empty without a forecast trained on the night's topics."""
     from recsys_core import evolution
-    from recsys_core.evolution import rows
 
     topics = night.topics
     version = evolution.valid_for(night.lake, night.ds, topics.model_version) if topics else None
     if version is None:
         night.runner.say(f"{night.ds.isoformat()} evolve: no forecast of the night's topics is valid: run `python -m jobs fit_forecast`")
-        for table in (rows.FORECAST, rows.STATE):
+        for table in night.spec.writes:
             night.write(table, empty(TABLES[table]))
         return
-    from recsys_core.evolution import network
+    from recsys_core.evolution import network, rows  # they load torch
     from recsys_core.evolution.features import topic_days
 
     forecaster = network.restore({name: registry.load(night.lake, version, name) for name in version.files})

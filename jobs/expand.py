@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pyarrow as pa
 
+from recsys_core.coded import repeated
 from recsys_core.lake import empty
+from recsys_core.lake.contents import declared
 from recsys_core.tables import TABLES
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ def expand(
 ) -> None:
     """Write interest_edge and user_interest_expansion of the night; sensitive topics have no part in either."""
     import numpy as np
+    from threadpoolctl import threadpool_limits
 
     from recsys_core import expansion, graph
     from recsys_core.expansion import llm, state
@@ -66,11 +69,11 @@ def expand(
         "knowledge": graph.matrix(ids, edges, "taxonomy"),
         "llm": llm.pairs(night.settings.generator(), described, alike, night.lake, night.runner.say),
     }
-    parts = [empty(TABLES["user_interest_expansion"])]
     peers = _walks(night, found, ids) if collaborative == "pagerank" else similar_users
-    for method, made in expansion.expansions(found, leads, peers).items():
-        parts.append(_rows(night.ds, method, made, found.users, ids, expansion.reasons(method, labels)))
-    night.write("user_interest_expansion", pa.concat_tables(parts))
+    with threadpool_limits(1, "blas"):  # blocks of users have threads of their own
+        proposed = expansion.expansions(found, leads, peers)
+    parts = [_rows(night.ds, method, made, found.users, ids, expansion.reasons(method, labels)) for method, made in proposed.items()]
+    night.write("user_interest_expansion", pa.concat_tables(parts).unify_dictionaries())
 
 
 def _counted(night: Night, taken: pa.Table, ids: list[int], least: int) -> list[dict[str, object]]:
@@ -118,19 +121,20 @@ def _known(
 
 def _rows(ds: dt.date, method: str, made: Any, users: list[str], ids: np.ndarray, reasons: list[str]) -> pa.Table:
     """Proposals as rows of user_interest_expansion."""
+    from recsys_core.profiles.clock import named
+
     n = len(made.user)
     columns = {
         "ds": pa.repeat(pa.scalar(ds, pa.date32()), n),
-        "user_key": pa.array(users, pa.string()).take(pa.array(made.user)),
+        "user_key": named(made.user, pa.array(users, pa.string())),
         "topic_id": ids[made.topic],
-        "method": pa.repeat(method, n),
+        "method": repeated(method, n),
         "via_topic_id": ids[made.via],
         "score": made.score,
         "rank": made.rank,
-        "reason": pa.array(reasons, pa.string()).take(pa.array(made.via)),
+        "reason": named(made.via, pa.array(reasons, pa.string())),
     }
-    schema = TABLES["user_interest_expansion"].arrow_schema()
-    return pa.table([pa.array(columns[f.name]).cast(f.type) for f in schema], schema=schema)
+    return declared(pa.table(columns), TABLES["user_interest_expansion"])
 
 
 def _walks(night: Night, found: Week, ids: np.ndarray) -> Scores:

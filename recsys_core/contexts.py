@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from recsys_core.coded import repeated
 from recsys_core.declared import NOBODY, Stances
-from recsys_core.profiles.clock import codes, distinct, encoded
+from recsys_core.lake.contents import declared
+from recsys_core.profiles.clock import codes, distinct, encoded, named
 from recsys_core.profiles.items import ItemTopics, memberships
 from recsys_core.tables import TABLES
 from recsys_core.topics import MICRO
@@ -49,8 +51,8 @@ def user_context_interest(
     low, high, topic, weight = memberships(met, topics)
     users, ids = distinct(met["user_key"]), np.unique(topic)
     shown = np.tile(~np.isin(ids, [*hidden]), (len(users), 1))
-    named = sorted(stances.muted)
-    muted = codes(pa.array([u for u, _ in named], pa.string()), users), codes(pa.array([t for _, t in named], pa.int64()), pa.array(ids))
+    pairs = sorted(stances.muted)
+    muted = codes(pa.array([u for u, _ in pairs], pa.string()), users), codes(pa.array([t for _, t in pairs], pa.int64()), pa.array(ids))
     known = (muted[0] >= 0) & (muted[1] >= 0)
     shown[muted[0][known], muted[1][known]] = False
     user = codes(met["user_key"], users)
@@ -71,9 +73,8 @@ def user_context_interest(
         )
     found = pa.concat_tables(parts)
     found = found.append_column("ds", pa.repeat(pa.scalar(ds, pa.date32()), found.num_rows))
-    found = found.append_column("model_version", pa.repeat(pa.scalar(model_version), found.num_rows))
-    table = TABLES["user_context_interest"]
-    return found.select(table.names).cast(table.arrow_schema())
+    found = found.append_column("model_version", repeated(model_version, found.num_rows))
+    return declared(found.unify_dictionaries(), TABLES["user_context_interest"])
 
 
 def _of_dimension(name: str, values: pa.Array, sums: NDArray[np.int64], users: pa.Array, topics: NDArray[np.int64]) -> pa.Table:
@@ -81,9 +82,9 @@ def _of_dimension(name: str, values: pa.Array, sums: NDArray[np.int64], users: p
     user, value, topic, mass, events, of_context, of_topic, of_user, rank = sums
     pi, kappa = of_topic / np.maximum(of_user, 1), LIFT_EVENTS * MICRO
     columns = {
-        "user_key": users.take(pa.array(user)),
-        "context_dim": pa.repeat(pa.scalar(name), len(user)),
-        "context_value": values.take(pa.array(value)),
+        "user_key": named(user, users),
+        "context_dim": repeated(name, len(user)),
+        "context_value": named(value, values),
         "topic_id": pa.array(topics[topic], pa.int64()),
         "share": np.round(mass / of_context, 6),
         "lift": np.round((mass + kappa * pi) / ((of_context + kappa) * pi), 6),

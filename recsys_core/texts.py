@@ -114,7 +114,7 @@ def _prose(text: str) -> str:
     return " ".join(w for w in text.split() if "://" not in w and "@" not in w and not w.startswith("www."))[:LANGUAGE_CHARS]
 
 
-@lru_cache(maxsize=1 << 13)
+@lru_cache(maxsize=1 << 16)
 def _is_english(text: str) -> bool:
     """Whether a text in Latin letters is English; in doubt it is.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_core.events import GRADED_TYPES, type_weights
-from recsys_core.grouping import Groups, Ranks, flags
+from recsys_core.grouping import Groups, Ranks, flags, whole
 from recsys_core.tables import TABLES
 from recsys_core.texts import (
     HISTORY_ITEMS,
@@ -135,18 +136,28 @@ def history_texts(ds: dt.date, weights: pa.Table, items: pa.Table, sessions: pa.
     items     the catalogue's item_id and title
     sessions  the night's user_key and lang: a text is in the language of most of a user's sessions that have one of the two, else English
     """
-    zh: dict[str, int] = {}
-    for user, lang in zip(sessions["user_key"].to_pylist(), sessions["lang"].to_pylist(), strict=True):
-        zh[user] = zh.get(user, 0) + (lang == "zh") - (lang == "en")
-    titles = {i: t for i, t in zip(items["item_id"].to_pylist(), items["title"].to_pylist(), strict=True) if t}
-    acts: dict[str, list[tuple[float, str, str]]] = {}
-    theirs = weights.filter(pc.is_in(weights["user_key"], pa.array(sorted(zh), pa.string())))
-    for user, item, weight, act in zip(*(theirs[c].to_pylist() for c in ("user_key", "item_id", "weight", "act")), strict=True):
-        if item in titles:
-            acts.setdefault(user, []).append((weight, act, titles[item]))
-    rows = []
-    for user in sorted(acts):
-        lang = "zh" if zh[user] > 0 else "en"
-        text = describe_behaviour(acts[user], lang, HISTORY_ITEMS)
-        rows.append({"ds": ds, "user_key": user, "text_hash": text_hash(text), "lang": lang, "kind": "behaviour_90d", "text": text})
-    return pa.Table.from_pylist(rows, schema=TABLES["user_history_text"].arrow_schema())
+    titled = items.filter(pc.not_equal(pc.fill_null(items["title"], ""), ""))
+    users, names, acts = (Ranks.of_column(weights[c]) for c in ("user_key", "item_id", "act"))
+    place = whole(pc.index_in(names.values, titled["item_id"].combine_chunks()), -1)
+    there = flags(pc.is_in(users.values, pc.unique(sessions["user_key"])))
+    rows = np.flatnonzero(there[users.of] & (place[names.of] >= 0))
+    rows = rows[np.argsort(users.of[rows], kind="stable")]
+    kinds, titles = np.array(acts.values.to_pylist(), object), np.array(titled["title"].to_pylist(), object)
+    told = [
+        *zip(*(v.tolist() for v in (weights["weight"].to_numpy()[rows], kinds[acts.of[rows]], titles[place[names.of[rows]]])), strict=True)
+    ]
+    of, first = np.unique(users.of[rows], return_index=True)
+    keys, zh = users.names(of), _chinese(sessions)
+    langs = ["zh" if user in zh else "en" for user in keys.to_pylist()]
+    bounds = pairwise([*first.tolist(), len(rows)])
+    texts = [describe_behaviour(told[low:high], lang, HISTORY_ITEMS) for (low, high), lang in zip(bounds, langs, strict=True)]
+    n, schema = len(texts), TABLES["user_history_text"].arrow_schema()
+    columns = {
+        "ds": pa.repeat(pa.scalar(ds, pa.date32()), n),
+        "user_key": keys,
+        "text_hash": pa.array([text_hash(text) for text in texts], pa.string()),
+        "lang": pa.array(langs, pa.string()),
+        "kind": pa.repeat("behaviour_90d", n),
+        "text": pa.array(texts, pa.string()),
+    }
+    return pa.table(columns).select(schema.names).cast(schema)

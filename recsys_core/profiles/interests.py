@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from recsys_core.coded import repeated
 from recsys_core.declared import NOBODY, Stances
 from recsys_core.events import DEFAULT_WEIGHTS, Weights
-from recsys_core.profiles.clock import HORIZONS, NANO, Floats, Ints, faded, places, total, with_columns
+from recsys_core.lake.contents import declared
+from recsys_core.profiles.clock import HORIZONS, NANO, Floats, Ints, faded, named, places, total, with_columns
 from recsys_core.profiles.evidence import evidence
 from recsys_core.profiles.sums import PRIOR_HORIZON, Sums
 from recsys_core.tables import TABLES
@@ -73,7 +75,8 @@ class Scores(Sums):
         ranked = {h: self._ranked(h) for h in HORIZONS}
         own = self.heaviest([kept for kept, _ in ranked.values()], EVIDENCE_ITEMS)
         made_by = model_version, run_id
-        return pa.concat_tables([self._rows(h, *of, items, *made_by) for (h, of), items in zip(ranked.items(), own, strict=True)])
+        rows = [self._rows(h, *of, items, *made_by) for (h, of), items in zip(ranked.items(), own, strict=True)]
+        return pa.concat_tables(rows).unify_dictionaries()
 
     def _rows(
         self, horizon: str, kept: Ints, rank: Ints, items: tuple[Ints, Ints, Ints, Ints], model_version: str, run_id: str
@@ -88,9 +91,9 @@ class Scores(Sums):
         sentiment = pa.array(np.round(self.net[kept] / np.maximum(stated, 1), 6) + 0.0, mask=stated <= 0)
         columns: dict[str, Any] = {
             "ds": pa.repeat(pa.scalar(self.ds, pa.date32()), len(kept)),
-            "user_key": self.users.take(pa.array(self.user[kept])),
+            "user_key": named(self.user[kept], self.users),
             "topic_id": self.topic[kept],
-            "horizon": pa.repeat(pa.scalar(horizon), len(kept)),
+            "horizon": repeated(horizon, len(kept)),
             "score": np.round(now, 6),
             "share": np.round(self.shares(horizon)[0][kept], 6),
             "rank": rank.astype(np.int16),
@@ -101,8 +104,8 @@ class Scores(Sums):
             "last_seen_ds": pa.array(last, pa.date32()),
             "sentiment": sentiment,
             "evidence": self._evidence(horizon, kept, items, np.round(now, 6), left),
-            "model_version": pa.repeat(pa.scalar(model_version), len(kept)),
-            "run_id": pa.repeat(pa.scalar(run_id), len(kept)),
+            "model_version": repeated(model_version, len(kept)),
+            "run_id": repeated(run_id, len(kept)),
             "now": now,
             "whole": whole,
         }
@@ -153,7 +156,7 @@ def user_interest(
 
 
 def with_lift(rows: pa.Table, population: Population) -> pa.Table:
-    """Rows of user_interest of what `Scores.without_lift` gives, now that the population is known."""
+    """Rows of user_interest, with dictionaries, of what `Scores.without_lift` gives, now that the population is known."""
     topics, horizon = rows["topic_id"].to_numpy(), rows["horizon"]
     lift = np.ones(rows.num_rows)
     for name in HORIZONS:
@@ -162,9 +165,8 @@ def with_lift(rows: pa.Table, population: Population) -> pa.Table:
         pi = _share_of_all(population, name, there)[np.searchsorted(there, topics[of])]
         shrunk, now, whole = LIFT_EVENTS * pi, rows["now"].to_numpy()[of], rows["whole"].to_numpy()[of]
         lift[of] = np.divide(now + shrunk, whole * pi + shrunk, out=np.ones(len(of)), where=pi > 0)
-    table = TABLES["user_interest"]
     found = with_columns(rows.drop_columns(["now", "whole"]), {"lift": np.round(lift, 6)})
-    return found.select(table.names).cast(table.arrow_schema())
+    return declared(found, TABLES["user_interest"])
 
 
 def _share_of_all(population: Population, horizon: str, topics: Ints) -> Floats:

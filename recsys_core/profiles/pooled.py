@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recsys_core.events import DEFAULT_WEIGHTS, Weights
-from recsys_core.profiles.clock import HORIZONS, NANO, Floats, Ints, clock, codes, distinct, encoded, faded, places
+from recsys_core.profiles.clock import HORIZONS, NANO, Floats, Ints, clock, codes, distinct, encoded, faded, named, places
 from recsys_core.profiles.items import by_decay, condensed_items
 from recsys_core.user_texts import ACTS
 
@@ -38,10 +38,10 @@ def item_weights(
     act = act[kept]
     return pa.table(
         {
-            "user_key": _of(user[kept], users),
-            "item_id": _of(item[kept], items),
+            "user_key": named(user[kept], users),
+            "item_id": named(item[kept], items),
             "weight": weight[kept] / NANO,
-            "act": _of(act, pa.array(ACTS, pa.string()), act == len(ACTS)),
+            "act": named(act, pa.array(ACTS, pa.string()), act == len(ACTS)),
         }
     )
 
@@ -59,11 +59,6 @@ def heaviest(weights: pa.Table, titled: pa.Table, most: int) -> pa.Table:
     last = order[nth == most - 1]
     least[user[last]] = weight[last]
     return weights.filter(pa.array(known & (weight >= least[user])))
-
-
-def _of(place: NDArray[np.integer], values: pa.Array, mask: NDArray[np.bool_] | None = None) -> pa.DictionaryArray:
-    """The values at these places; of millions of rows their texts are kept once."""
-    return pa.DictionaryArray.from_arrays(pa.array(place.astype(np.int32), mask=mask), values)
 
 
 def with_rows(weights: pa.Table, item_ids: Sequence[str], known: NDArray[np.bool_]) -> tuple[pa.Array, Ints, Ints, Floats]:

@@ -27,13 +27,13 @@ SECTIONS = {
     "night": Section("six minutes", (("", "night"),)),
     "backfill": Section("eight minutes", (("", "backfill"),)),
     "clean": Section("three minutes", (("", "clean"),)),
-    "windows": Section("three minutes", (("", "windows"),)),
+    "windows": Section("eight minutes", (("", "windows"),)),
     "embed": Section("four minutes", (("", "embed"),)),
-    "kmeans": Section("two minutes", (("", "kmeans"),)),
+    "kmeans": Section("one minute", (("", "kmeans"),)),
     "lda": Section("three minutes", (("", "lda"),)),
     "topn-speed": Section("two minutes", (("", "topn-speed"),)),
     "models": Section("four minutes", (("", "models"),)),
-    "publish": Section("three minutes", (("", "publish"),)),
+    "publish": Section("five minutes", (("", "publish"),)),
     "cluster": Section("four minutes", (("", "cluster"),)),
 }
 

@@ -14,6 +14,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,7 @@ NEXT = {
 
 
 @click.command(help=__doc__)
-@click.option("--rows", "n", default=500_000, show_default=True, help="rows of user_topn")
+@click.option("--rows", "n", default=3_000_000, show_default=True, help="rows of user_topn")
 @click.option("--rounds", default=1, show_default=True, help="how often each way runs")
 @click.option("--only", type=click.Choice(list(WAYS)), help="one warehouse alone")
 @click.option("--way", hidden=True, help="do one way: WAREHOUSE/NAME")
@@ -202,7 +203,8 @@ def main(n: int, rounds: int, only: str | None, way: str | None, place: Path | N
     """Compare the ways, or do one."""
     if way and place:
         laps, (engine, name) = Laps(), way.split("/", 1)
-        laps.say(WAYS[engine][name](Place(place, _database(server)), laps))
+        with _database(server) as url:
+            laps.say(WAYS[engine][name](Place(place, url), laps))
         return
     from docker.postgres import serve
 
@@ -239,16 +241,19 @@ def _prepared(folder: Path, n: int) -> str:
     return made.checksum
 
 
-def _database(server: str | None) -> str:
-    """A fresh database of the server."""
+@contextmanager
+def _database(server: str | None) -> Iterator[str]:
+    """A database of the server for a while."""
     import psycopg
 
     if server is None:
-        return ""
+        yield ""
+        return
     name = f"way_{os.getpid()}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    return server.rsplit("/", 1)[0] + f"/{name}"
+        yield server.rsplit("/", 1)[0] + f"/{name}"
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 if __name__ == "__main__":

@@ -92,10 +92,10 @@ class Place:
 
 def _summed(place: Place, users: tuple[str | None, str | None]) -> pa.Table:
     """Sums of a range of users, by the product's own pieces."""
-    from recsys_core.profiles.clock import codes, distinct, encoded, once
+    from recsys_core.profiles.clock import codes, distinct, once
     from recsys_core.profiles.kernels import faded_sums
 
-    nights = [encoded(place.lake.read(TABLE.name, [night], COLUMNS, users, **MODEL), "user_key") for night, _ in place.nights]
+    nights = [place.lake.read(TABLE.name, [night], COLUMNS, users, ["user_key"], **MODEL) for night, _ in place.nights]
     rows = pa.concat_tables(nights).unify_dictionaries().combine_chunks()
     keys, topics = distinct(rows["user_key"]), np.sort(pc.unique(rows["topic_id"]).to_numpy())
     key = codes(rows["user_key"], keys) * len(topics) + np.searchsorted(topics, rows["topic_id"].to_numpy())
@@ -210,9 +210,9 @@ WAYS: dict[str, Callable[[Place], Callable[[], Any]]] = {
 
 
 @click.command()
-@click.option("--rows", "n", default=5_000_000, show_default=True)
+@click.option("--rows", "n", default=30_000_000, show_default=True)
 @click.option("--rounds", default=1, show_default=True)
-@click.option("--warm", default=2, show_default=True, help="Further calls in a way's process.")
+@click.option("--warm", default=1, show_default=True, help="Further calls in a way's process.")
 @click.option("--way", hidden=True)
 @click.option("--place", hidden=True, type=click.Path(path_type=Path))
 def main(n: int, rounds: int, warm: int, way: str | None, place: Path | None) -> None:

@@ -102,6 +102,11 @@ def _statements(engine: str) -> list[str]:
     return [s for s in section.split(";") if "CREATE TABLE" in s]
 
 
+def test_what_a_nightly_job_makes_for_the_warehouse_is_published() -> None:
+    made = {t for job in NIGHTLY.values() for t in job.writes if TABLES[t].warehouse and TABLES[t].by_night}
+    assert sorted(made - set(NIGHTLY["publish"].reads)) == [], "name it among the reads of `publish` in jobs/__init__.py"
+
+
 def test_duckdb_takes_the_ddl_and_gives_the_arrow_types_back() -> None:
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")

@@ -207,7 +207,12 @@ def task(landing: Path, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that starts the launcher as a task does, and that `clean`; what is said lies in `said`."""
     script = "import os, subprocess as s, sys; sys.exit(s.call([sys.executable, sys.argv[1], str(os.getpid()), *sys.argv[2:]]))"
     command = [sys.executable, "-c", script, str(LAUNCHER), str(GRACE_S), sys.executable, "-m", "jobs", "clean", "--ds", DAY]
-    env = os.environ | {"LANDING": str(landing), "LAKE": str(tmp_path / "lake"), "USER_KEY_SECRET": "secret", "SPARK_FROM_ROWS": "0"}
+    env = os.environ | {
+        "LANDING": str(landing),
+        "LAKE": str(tmp_path / "lake"),
+        "USER_KEY_SECRET": "of a night that is killed",
+        "SPARK_FROM_ROWS": "0",
+    }
     with (tmp_path / "said").open("w") as said, subprocess.Popen(command, cwd=REPO, env=env, stdout=said, stderr=said) as started:
         yield started
         started.kill()

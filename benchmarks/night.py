@@ -33,8 +33,9 @@ _TOOK = re.compile(r"^\S+ (\w+): ([\d.]+) s\b")
 def settings(root: Path, **more: str) -> dict[str, str]:
     """The environment of commands on the shop below `root`."""
     own = {"LANDING": root / "landing", "LAKE": root / "lake", "WAREHOUSE": f"duckdb:///{root / 'warehouse.duckdb'}"}
+    (file := root / "settings.env").touch()  # without one of its own Airflow would take the demo's
     kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "SETTINGS_FILE")}
-    return kept | {k: str(v) for k, v in own.items()} | {"USER_KEY_SECRET": SECRET} | more
+    return kept | {k: str(v) for k, v in own.items()} | {"USER_KEY_SECRET": SECRET, "SETTINGS_FILE": str(file)} | more
 
 
 def run(root: Path, *argv: str, **more: str) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pyarrow as pa
 
-from recsys_core.coded import repeated
+from recsys_core.coded import repeated, values_at
 from recsys_core.lake import empty
 from recsys_core.lake.contents import declared
 from recsys_core.tables import TABLES
@@ -121,18 +121,16 @@ def _known(
 
 def _rows(ds: dt.date, method: str, made: Any, users: list[str], ids: np.ndarray, reasons: list[str]) -> pa.Table:
     """Proposals as rows of user_interest_expansion."""
-    from recsys_core.profiles.clock import named
-
     n = len(made.user)
     columns = {
         "ds": pa.repeat(pa.scalar(ds, pa.date32()), n),
-        "user_key": named(made.user, pa.array(users, pa.string())),
+        "user_key": values_at(made.user, pa.array(users, pa.string())),
         "topic_id": ids[made.topic],
         "method": repeated(method, n),
         "via_topic_id": ids[made.via],
         "score": made.score,
         "rank": made.rank,
-        "reason": named(made.via, pa.array(reasons, pa.string())),
+        "reason": values_at(made.via, pa.array(reasons, pa.string())),
     }
     return declared(pa.table(columns), TABLES["user_interest_expansion"])
 

@@ -28,6 +28,11 @@ def coded(numbers: np.ndarray, count: int, text: Callable[[Any], pa.Array]) -> p
     return pa.DictionaryArray.from_arrays(pa.array(of, mask=of < 0), text(there))
 
 
+def values_at(places: np.ndarray, values: pa.Array) -> pa.DictionaryArray:
+    """The values at these places, null for −1; of millions of rows their texts are kept once."""
+    return pa.DictionaryArray.from_arrays(pa.array(places.astype(np.int32), mask=places < 0), values)
+
+
 def repeated(value: str, n: int) -> pa.DictionaryArray:
     """One value n times."""
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int32)), pa.array([value]))

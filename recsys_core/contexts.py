@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys_core.coded import repeated
+from recsys_core.coded import repeated, values_at
 from recsys_core.declared import NOBODY, Stances
 from recsys_core.lake.contents import declared
-from recsys_core.profiles.clock import codes, distinct, encoded, named
+from recsys_core.profiles.clock import codes, distinct, encoded
 from recsys_core.profiles.items import ItemTopics, memberships
 from recsys_core.tables import TABLES
 from recsys_core.topics import MICRO
@@ -82,9 +82,9 @@ def _of_dimension(name: str, values: pa.Array, sums: NDArray[np.int64], users: p
     user, value, topic, mass, events, of_context, of_topic, of_user, rank = sums
     pi, kappa = of_topic / np.maximum(of_user, 1), LIFT_EVENTS * MICRO
     columns = {
-        "user_key": named(user, users),
+        "user_key": values_at(user, users),
         "context_dim": repeated(name, len(user)),
-        "context_value": named(value, values),
+        "context_value": values_at(value, values),
         "topic_id": pa.array(topics[topic], pa.int64()),
         "share": np.round(mass / of_context, 6),
         "lift": np.round((mass + kappa * pi) / ((of_context + kappa) * pi), 6),

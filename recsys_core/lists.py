@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recsys_core import explain
+from recsys_core.coded import values_at
 from recsys_core.events import type_weights
 from recsys_core.explain import Reasons
 from recsys_core.grouping import order
@@ -234,24 +235,19 @@ def _rows(shop: Shop, part: Part, compared: int) -> pa.Table:
         "list_name": part.names.dictionary_encode(),
         "variant": part.variant.dictionary_encode(),
         "rank": slots.rank,
-        "item_id": _named(slots.item, past.items),
+        "item_id": values_at(slots.item, past.items),
         "score": slots.score,
-        "source": _named(slots.source, pa.array([*part.sources], pa.string())),
+        "source": values_at(slots.source, pa.array([*part.sources], pa.string())),
         "topic_id": shop.topic_of_item.take(pa.array(slots.item)),
         "exploration": explored,
-        "reason_code": _named(reasons.code, pa.array(explain.CODES)),
+        "reason_code": values_at(reasons.code, pa.array(explain.CODES)),
         "reason_text_en": english,
         "reason_text_zh": chinese,
-        "evidence_item_id": _named(np.where(explored, -1, slots.evidence), past.items),
+        "evidence_item_id": values_at(np.where(explored, -1, slots.evidence), past.items),
         "contributions": _contributions(slots, part.sources),
         "model_version": part.version.dictionary_encode(),
     }
     return pa.table(rows)
-
-
-def _named(places: Ints, names: pa.Array) -> pa.DictionaryArray:
-    """The names at these places, null for −1."""
-    return pa.DictionaryArray.from_arrays(pa.array(places.astype(np.int32), mask=places < 0), names)
 
 
 def _arranged(rows: pa.Table) -> pa.Table:

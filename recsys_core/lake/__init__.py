@@ -29,7 +29,7 @@ from recsys_core.lake.checksums import Sums, canonical_json, checksum, digest, i
 from recsys_core.lake.contents import LakeError, SchemaError, conform, empty, repeat_fault, repeats
 from recsys_core.lake.files import DISK_FULL, REMEDY, UNFINISHED_S, Files, disk_full, place
 from recsys_core.lake.parts import Manifest, Part, Stamp, Target, are_apart
-from recsys_core.lake.reading import STREAMED_ROWS, Stream, declared, read_file
+from recsys_core.lake.reading import STREAMED_ROWS, Stream, conformed, read_file
 from recsys_core.tables import TABLES, schema_hash
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class Lake(Files):
             schema = pa.schema([schema.field(c) for c in columns])
         schema = pa.schema([f.with_type(CODED) if f.name in coded else f for f in schema])
         files = self._paths(table, nights, parts)
-        tables = [declared(read_file(self, f, schema.names, users, coded), schema, self.path(f)) for f in files]
+        tables = [conformed(read_file(self, f, schema.names, users, coded), schema, self.path(f)) for f in files]
         return pa.concat_tables(tables).combine_chunks() if tables else schema.empty_table()
 
     def stream(self, table: str, nights: Iterable[dt.date], **parts: str) -> Stream:

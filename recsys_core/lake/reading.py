@@ -44,10 +44,10 @@ class Stream:
         for relative in self.files:
             with self.lake.fs.open(self.lake.path(relative)) as opened:
                 for batch in pq.ParquetFile(opened).iter_batches(max_chunksize, columns=self.schema.names, use_threads=False):
-                    yield declared(batch, self.schema, self.lake.path(relative))
+                    yield conformed(batch, self.schema, self.lake.path(relative))
 
 
-def declared(rows: Rows, schema: pa.Schema, place: str) -> Rows:
+def conformed(rows: Rows, schema: pa.Schema, place: str) -> Rows:
     """Columns in the order and types of `schema`; LakeError when a file of an earlier version lacks some."""
     if lacking := [name for name in schema.names if name not in rows.schema.names]:
         raise LakeError(

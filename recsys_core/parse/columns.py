@@ -17,6 +17,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys_core.coded import values_at
 from recsys_core.events import EVENT_TYPES
 from recsys_core.parse import scanner
 from recsys_core.parse.event import DAYPARTS, LATE_DAYS, ONE_DAY, EventParser, extra_of, landed_repairs, masked
@@ -274,8 +275,7 @@ def _language(declared: str | None, said: str | None) -> int:
 
 def _named(numbers: np.ndarray, names: Sequence[str]) -> pa.DictionaryArray:
     """Texts by number; null below zero."""
-    indices = pa.array(numbers.astype(np.int32), mask=numbers < 0)
-    return pa.DictionaryArray.from_arrays(indices, pa.array(names, pa.string()))
+    return values_at(numbers, pa.array(names, pa.string()))
 
 
 def _prices(values: np.ndarray) -> pa.Array:

@@ -104,7 +104,7 @@ class Users:
         return {(key, day) for keys, day in found for key in keys.to_pylist()}
 
     def n_met(self, day: int) -> int:
-        """Of how many events of the day were noted."""
+        """Of how many users events of the day were noted."""
         return int(np.count_nonzero(self._n.get(day, np.zeros(0))))
 
     def met(self, day: int) -> tuple[pa.DictionaryArray, pa.Array]:

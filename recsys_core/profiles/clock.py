@@ -93,11 +93,6 @@ def codes(values: pa.ChunkedArray | pa.Array, among: pa.Array) -> Ints:
     return np.concatenate([place[c.indices.to_numpy()] for c in chunks])
 
 
-def named(place: NDArray[np.integer], values: pa.Array, mask: NDArray[np.bool_] | None = None) -> pa.DictionaryArray:
-    """The values at these places; of millions of rows their texts are kept once."""
-    return pa.DictionaryArray.from_arrays(pa.array(place.astype(np.int32), mask=mask), values)
-
-
 def distinct(*columns: Any) -> pa.Array:
     """All values of the columns once, in order."""
     texts = (_dictionary(c) if pa.types.is_dictionary(c.type) else c for c in columns if len(c))

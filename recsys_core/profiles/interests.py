@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys_core.coded import repeated
+from recsys_core.coded import repeated, values_at
 from recsys_core.declared import NOBODY, Stances
 from recsys_core.events import DEFAULT_WEIGHTS, Weights
 from recsys_core.lake.contents import declared
-from recsys_core.profiles.clock import HORIZONS, NANO, Floats, Ints, faded, named, places, total, with_columns
+from recsys_core.profiles.clock import HORIZONS, NANO, Floats, Ints, faded, places, total, with_columns
 from recsys_core.profiles.evidence import evidence
 from recsys_core.profiles.sums import PRIOR_HORIZON, Sums
 from recsys_core.tables import TABLES
@@ -91,7 +91,7 @@ class Scores(Sums):
         sentiment = pa.array(np.round(self.net[kept] / np.maximum(stated, 1), 6) + 0.0, mask=stated <= 0)
         columns: dict[str, Any] = {
             "ds": pa.repeat(pa.scalar(self.ds, pa.date32()), len(kept)),
-            "user_key": named(self.user[kept], self.users),
+            "user_key": values_at(self.user[kept], self.users),
             "topic_id": self.topic[kept],
             "horizon": repeated(horizon, len(kept)),
             "score": np.round(now, 6),

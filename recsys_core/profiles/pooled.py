@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from recsys_core.coded import values_at
 from recsys_core.events import DEFAULT_WEIGHTS, Weights
-from recsys_core.profiles.clock import HORIZONS, NANO, Floats, Ints, clock, codes, distinct, encoded, faded, named, places
+from recsys_core.profiles.clock import HORIZONS, NANO, Floats, Ints, clock, codes, distinct, encoded, faded, places
 from recsys_core.profiles.items import by_decay, condensed_items
 from recsys_core.user_texts import ACTS
 
@@ -38,10 +39,10 @@ def item_weights(
     act = act[kept]
     return pa.table(
         {
-            "user_key": named(user[kept], users),
-            "item_id": named(item[kept], items),
+            "user_key": values_at(user[kept], users),
+            "item_id": values_at(item[kept], items),
             "weight": weight[kept] / NANO,
-            "act": named(act, pa.array(ACTS, pa.string()), act == len(ACTS)),
+            "act": values_at(np.where(act == len(ACTS), -1, act), pa.array(ACTS, pa.string())),
         }
     )
 
